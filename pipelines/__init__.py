@@ -1,0 +1,1 @@
+"""The whole way as commands: `python -m pipelines.<verb>`."""

@@ -1,0 +1,77 @@
+"""What every command shares: flags, and mistakes told in one line."""
+
+import argparse
+import functools
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from savedmodels.errors import MaaskitError
+from serving.errors import ServingError
+
+STORE = "artifacts/models"
+RUNS = "artifacts/runs"
+DATASETS = "artifacts/datasets"
+SCORES = "artifacts/scores"
+
+EXIT_INTERRUPTED = 130  # what shells give for Ctrl-C
+
+Main = Callable[[Sequence[str] | None], int]
+
+
+def command(main: Main) -> Callable[..., int]:
+    """Wraps a `main` so that expected failures print one message, not a traceback.
+
+    Args:
+        main: Takes the arguments after the command's name, returns the exit code.
+
+    Returns:
+        The same function; arguments default to `sys.argv[1:]`.
+    """
+
+    @functools.wraps(main)
+    def wrapped(argv: Sequence[str] | None = None) -> int:
+        quiet_tensorflow()
+        try:
+            return main(sys.argv[1:] if argv is None else argv)
+        except (MaaskitError, ServingError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return getattr(error, "exit_code", 1)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return EXIT_INTERRUPTED
+        except BrokenPipeError:
+            # The reader (`| head`) has gone: a clean end, and no second complaint
+            # when the interpreter flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+
+    return wrapped
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Returns a parser whose help shows defaults and the first docstring line."""
+    return argparse.ArgumentParser(
+        description=(description or "").strip().splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def add_model(arguments: argparse.ArgumentParser) -> None:
+    """Adds the positional `model`."""
+    arguments.add_argument("model", help="model name; `make models` lists them")
+
+
+def add_store(arguments: argparse.ArgumentParser) -> None:
+    """Adds `--store`."""
+    arguments.add_argument("--store", default=STORE, help="folder of <model>/<version>")
+
+
+def quiet_tensorflow() -> None:
+    """Keeps TensorFlow's start-up chatter off the terminal; errors still show."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # No other log says what this one does: that oneDNN may round differently.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    logging.getLogger("absl").setLevel(logging.ERROR)

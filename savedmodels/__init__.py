@@ -1,0 +1,1 @@
+"""The contract between training and serving: signatures, and versions on disk."""

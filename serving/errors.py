@@ -1,0 +1,74 @@
+"""What the server says when it refuses a request.
+
+ServingError                  INTERNAL             500
+  InvalidRequestError         INVALID_ARGUMENT     400
+  FailedPreconditionError     FAILED_PRECONDITION  400
+  ServableNotFoundError       NOT_FOUND            404
+  UnimplementedError          UNIMPLEMENTED        501
+  DeadlineExceededError       DEADLINE_EXCEEDED    504
+  UnavailableError            UNAVAILABLE          503
+  ResourceExhaustedError      RESOURCE_EXHAUSTED   429
+
+Both protocols read the status off the class, so they cannot disagree. The clients
+raise the same classes, so a caller handles one tree whichever protocol it speaks.
+"""
+
+import http
+
+import grpc
+
+
+class ServingError(Exception):
+    """A request the server refuses. `str(error)` is the text the client gets."""
+
+    grpc_code = grpc.StatusCode.INTERNAL
+    http_status = http.HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+class InvalidRequestError(ServingError):
+    """The request does not fit the signature it names."""
+
+    grpc_code = grpc.StatusCode.INVALID_ARGUMENT
+    http_status = http.HTTPStatus.BAD_REQUEST
+
+
+class FailedPreconditionError(ServingError):
+    """The request is well formed, but the servable cannot take it."""
+
+    grpc_code = grpc.StatusCode.FAILED_PRECONDITION
+    http_status = http.HTTPStatus.BAD_REQUEST
+
+
+class ServableNotFoundError(ServingError):
+    """No loaded servable has that name and version."""
+
+    grpc_code = grpc.StatusCode.NOT_FOUND
+    http_status = http.HTTPStatus.NOT_FOUND
+
+
+class UnimplementedError(ServingError):
+    """The protocol has it, this server or this dtype has not."""
+
+    grpc_code = grpc.StatusCode.UNIMPLEMENTED
+    http_status = http.HTTPStatus.NOT_IMPLEMENTED
+
+
+class DeadlineExceededError(ServingError):
+    """The client's time was up before the answer was there."""
+
+    grpc_code = grpc.StatusCode.DEADLINE_EXCEEDED
+    http_status = http.HTTPStatus.GATEWAY_TIMEOUT
+
+
+class UnavailableError(ServingError):
+    """The server is full, draining or not reachable: the same call may work later."""
+
+    grpc_code = grpc.StatusCode.UNAVAILABLE
+    http_status = http.HTTPStatus.SERVICE_UNAVAILABLE
+
+
+class ResourceExhaustedError(ServingError):
+    """The request or its answer is larger than a limit."""
+
+    grpc_code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    http_status = http.HTTPStatus.TOO_MANY_REQUESTS

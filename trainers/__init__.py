@@ -1,0 +1,1 @@
+"""Dataset to trained Keras model: every module without an underscore is a model."""

@@ -1,0 +1,1 @@
+"""One TFDS builder per data set: every module without an underscore is one."""
