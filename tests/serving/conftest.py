@@ -1,0 +1,212 @@
+"""Tiny SavedModels, written by TensorFlow itself, whose answers arithmetic gives."""
+
+import pathlib
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from savedmodels import protos
+
+
+def _save(module: Any, signatures: dict[str, Any], path: pathlib.Path) -> pathlib.Path:
+    protos.import_tensorflow().saved_model.save(
+        module, str(path), signatures=signatures
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def tf() -> Any:
+    """The real TensorFlow, also where only its protos were imported so far."""
+    return protos.import_tensorflow()
+
+
+@pytest.fixture(scope="session")
+def write_linear(tf: Any) -> Callable[..., pathlib.Path]:
+    """Writes `y = x * slope + offset`, x and y float32 [batch]."""
+
+    def write(path: pathlib.Path, slope: float, offset: float) -> pathlib.Path:
+        module = tf.Module()
+        module.slope = tf.Variable(slope)
+        module.offset = tf.Variable(offset)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def predict(x: Any) -> Any:
+            return {"y": x * module.slope + module.offset}
+
+        module.predict = predict
+        return _save(module, {"serving_default": predict}, path)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def half_plus_two(
+    tmp_path_factory: pytest.TempPathFactory, write_linear: Callable[..., pathlib.Path]
+) -> pathlib.Path:
+    """Version folder: `y = x / 2 + 2`, x and y float32 [batch]."""
+    return write_linear(tmp_path_factory.mktemp("half_plus_two") / "1", 0.5, 2.0)
+
+
+@pytest.fixture(scope="session")
+def half_plus_three(
+    tmp_path_factory: pytest.TempPathFactory, write_linear: Callable[..., pathlib.Path]
+) -> pathlib.Path:
+    """Version folder: `y = x / 2 + 3`, the successor of `half_plus_two`."""
+    return write_linear(tmp_path_factory.mktemp("half_plus_three") / "2", 0.5, 3.0)
+
+
+@pytest.fixture(scope="session")
+def multi_io(tmp_path_factory: pytest.TempPathFactory, tf: Any) -> pathlib.Path:
+    """Version folder: a float32 [batch, 2], b int32 [batch] -> total, scaled.
+
+    `total` = a[:, 0] + a[:, 1], float32 [batch]; `scaled` = a * b, float32 [batch, 2].
+    """
+    module = tf.Module()
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, 2], tf.float32, name="a"),
+            tf.TensorSpec([None], tf.int32, name="b"),
+        ]
+    )
+    def predict(a: Any, b: Any) -> Any:
+        return {
+            "total": tf.reduce_sum(a, axis=1),
+            "scaled": a * tf.cast(b, tf.float32)[:, tf.newaxis],
+        }
+
+    module.predict = predict
+    path = tmp_path_factory.mktemp("multi_io") / "1"
+    return _save(module, {"serving_default": predict}, path)
+
+
+@pytest.fixture(scope="session")
+def echo(tmp_path_factory: pytest.TempPathFactory, tf: Any) -> pathlib.Path:
+    """Version folder: text string [batch] -> the same as `text` and `text_bytes`."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def predict(text: Any) -> Any:
+        return {"text": tf.identity(text), "text_bytes": tf.identity(text)}
+
+    module.predict = predict
+    path = tmp_path_factory.mktemp("echo") / "1"
+    return _save(module, {"serving_default": predict}, path)
+
+
+@pytest.fixture(scope="session")
+def examples(tmp_path_factory: pytest.TempPathFactory, tf: Any) -> pathlib.Path:
+    """Version folder: tf.Examples with one float feature `x`.
+
+    `classify`: classes [batch, 2] = "low", "high"; scores = 1 - x, x.
+    `classify_scores`: scores alone. `classify_classes`: classes alone.
+    `regress`: outputs [batch, 1] = x / 2 + 2. `serving_default`: the same by `x`.
+    """
+    module = tf.Module()
+    serialized = tf.TensorSpec([None], tf.string, name="inputs")
+
+    def parse(inputs: Any) -> Any:
+        return tf.io.parse_example(
+            inputs, {"x": tf.io.FixedLenFeature([], tf.float32)}
+        )["x"]
+
+    def answers(inputs: Any) -> dict[str, Any]:
+        x = parse(inputs)
+        classes = tf.tile(tf.constant([["low", "high"]]), [tf.size(x), 1])
+        return {"classes": classes, "scores": tf.stack([1 - x, x], axis=1)}
+
+    @tf.function(input_signature=[serialized])
+    def classify(inputs: Any) -> Any:
+        return answers(inputs)
+
+    @tf.function(input_signature=[serialized])
+    def classify_scores(inputs: Any) -> Any:
+        return {"scores": answers(inputs)["scores"]}
+
+    @tf.function(input_signature=[serialized])
+    def classify_classes(inputs: Any) -> Any:
+        return {"classes": answers(inputs)["classes"]}
+
+    @tf.function(input_signature=[serialized])
+    def regress(inputs: Any) -> Any:
+        return {"outputs": parse(inputs)[:, tf.newaxis] / 2 + 2}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def predict(x: Any) -> Any:
+        return {"y": x / 2 + 2}
+
+    signatures = {
+        "serving_default": predict,
+        "classify": classify,
+        "classify_scores": classify_scores,
+        "classify_classes": classify_classes,
+        "regress": regress,
+    }
+    module.functions = list(signatures.values())
+    return _save(module, signatures, tmp_path_factory.mktemp("examples") / "1")
+
+
+def _digits_module(tf: Any) -> Any:
+    """A one-layer classifier whose class is the tenth of the image that is lit most."""
+    module = tf.Module()
+    # Pixel i votes for class i // 79, so a lit stripe of rows names its class.
+    votes = tf.one_hot(tf.range(28 * 28) // 79, 10) / 79
+    module.votes = tf.Variable(votes)
+
+    image = tf.TensorSpec([None, 28, 28, 1], tf.uint8, name="image")
+
+    @tf.function(input_signature=[image])
+    def predict(image: Any) -> Any:
+        lit = tf.reshape(tf.cast(image, tf.float32) / 255, [-1, 28 * 28])
+        scores = tf.nn.softmax(8 * tf.matmul(lit, module.votes))
+        return {"scores": scores, "class_id": tf.argmax(scores, axis=-1)}
+
+    module.predict = predict
+    return module
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory, tf: Any) -> pathlib.Path:
+    """Version folder: image uint8 [batch, 28, 28, 1] -> scores, class_id (int64)."""
+    module = _digits_module(tf)
+    path = tmp_path_factory.mktemp("digits") / "1"
+    return _save(module, {"serving_default": module.predict}, path)
+
+
+@pytest.fixture(scope="session")
+def digits_litert(
+    tmp_path_factory: pytest.TempPathFactory, tf: Any, digits: pathlib.Path
+) -> pathlib.Path:
+    """Version folder: `digits` with `model.tflite` beside `saved_model.pb`."""
+    path = tmp_path_factory.mktemp("digits_litert") / "1"
+    shutil.copytree(digits, path)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(digits))
+    (path / "model.tflite").write_bytes(converter.convert())
+    return path
+
+
+@pytest.fixture(scope="session")
+def store(
+    tmp_path_factory: pytest.TempPathFactory,
+    half_plus_two: pathlib.Path,
+    multi_io: pathlib.Path,
+    echo: pathlib.Path,
+    examples: pathlib.Path,
+    digits: pathlib.Path,
+    digits_litert: pathlib.Path,
+) -> pathlib.Path:
+    """A store of all the models above, each as version 1. Not to be changed."""
+    root = tmp_path_factory.mktemp("store")
+    for name, version in {
+        "half_plus_two": half_plus_two,
+        "multi_io": multi_io,
+        "echo": echo,
+        "examples": examples,
+        "digits": digits,
+        "digits_litert": digits_litert,
+    }.items():
+        shutil.copytree(version, root / name / "1")
+    return root
