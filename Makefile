@@ -1,0 +1,107 @@
+# Every command of the project. Bare `make` lists them.
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON3 ?= python3
+VENV    := .venv
+PYTHON  := $(VENV)/bin/python
+READY   := $(VENV)/.ready
+
+STORE     ?= artifacts/models
+RUNS      ?= artifacts/runs
+DATASETS  ?= artifacts/datasets
+HOST      ?= 127.0.0.1
+PORT      ?= 8500
+REST_PORT ?= 8501
+STRATEGY  ?= auto
+
+# $(call needs,MODEL): the value of MODEL, or a message that says what to type.
+needs = $(or $($(1)),$(error $@ needs $(1)=, as in `make $@ $(example_$(@))`))
+example_train    := MODEL=mnist_classifier
+example_evaluate := MODEL=mnist_classifier
+example_show     := MODEL=mnist_classifier
+example_predict  := MODEL=mnist_classifier INPUT=digit.png
+example_score    := MODEL=mnist_classifier INPUT=images/ OUTPUT=scores.jsonl
+example_prepare  := DATASET=mnist
+
+# $(call flag,--version,VERSION): the flag and its quoted value, or nothing.
+flag = $(if $($(2)),$(1) '$($(2))')
+
+.PHONY: help setup prepare train evaluate serve predict score show models \
+	tensorboard check test test-slow test-network lock wheel clean
+
+help: ## list these commands
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv with the locked dependencies (the others do it themselves)
+
+$(READY): requirements.lock
+	@$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'error: Python 3.11 or later is needed. Received: $(PYTHON3) = '"$$($(PYTHON3) --version 2>&1)"'. Name another with `make $(MAKECMDGOALS) PYTHON3=python3.12`.' >&2; exit 2; }
+	@echo 'Setting up $(VENV) from requirements.lock: once, some minutes and 2.5 GB.'
+	@$(PYTHON3) -m venv --clear $(VENV) || { \
+	  echo 'error: no virtual environment could be made. On Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock \
+	  2> >(grep -v '^WARNING: Location' >&2)
+	@echo 'Compiling bytecode, so that no command pays for it at its start.'
+	@$(PYTHON) -m compileall -q -j 0 $(VENV)/lib > $(VENV)/compile.log 2>&1 || true
+	@touch $@
+
+prepare: $(READY) ## fetch and check DATASET without training
+	@$(PYTHON) -m pipelines.prepare $(call needs,DATASET) --datasets '$(DATASETS)'
+
+train: $(READY) ## train MODEL, check it, export it to STORE; SET="epochs=2 dropout=0.3" DATASET= STRATEGY= PROFILE=1
+	@$(PYTHON) -m pipelines.train $(call needs,MODEL) --store '$(STORE)' --runs '$(RUNS)' --datasets '$(DATASETS)' \
+	  --strategy '$(STRATEGY)' $(call flag,--dataset,DATASET) $(foreach s,$(SET),--set '$(s)') $(if $(PROFILE),--profile)
+
+evaluate: $(READY) ## test metrics and confusion matrix of an exported MODEL; VERSION= DATASET=
+	@$(PYTHON) -m pipelines.evaluate $(call needs,MODEL) --store '$(STORE)' --datasets '$(DATASETS)' \
+	  $(call flag,--version,VERSION) $(call flag,--dataset,DATASET)
+
+serve: $(READY) ## serve every model of STORE on gRPC PORT and REST REST_PORT; HOST=0.0.0.0 opens it to others
+	@exec $(PYTHON) -m pipelines.serve --store='$(STORE)' --host='$(HOST)' --port='$(PORT)' --rest_api_port='$(REST_PORT)'
+
+predict: $(READY) ## ask the running server about INPUT (.png .jpg .npy .json); VERSION= HOST= PORT=
+	@$(PYTHON) -m pipelines.predict $(call needs,MODEL) --input '$(call needs,INPUT)' --server '$(HOST):$(PORT)' \
+	  $(call flag,--version,VERSION)
+
+score: $(READY) ## score INPUT (images, .npy, JSONL, TFRecord) into OUTPUT (.jsonl .csv) without a server; VERSION=
+	@$(PYTHON) -m pipelines.score $(call needs,MODEL) --input '$(call needs,INPUT)' --output '$(call needs,OUTPUT)' \
+	  --store '$(STORE)' $(call flag,--version,VERSION) $(call flag,--signature,SIGNATURE)
+
+show: $(READY) ## signatures, shapes, ops and provenance of an exported MODEL; VERSION=
+	@$(PYTHON) -m pipelines.show $(call needs,MODEL) --store '$(STORE)' $(call flag,--version,VERSION)
+
+models: $(READY) ## list models, data sets, licences and the versions in STORE
+	@$(PYTHON) -m pipelines.models --store '$(STORE)'
+
+tensorboard: $(READY) ## watch training in the browser
+	@$(PYTHON) -m tensorboard.main --logdir '$(RUNS)' --host '$(HOST)'
+
+check: $(READY) ## lint, format, types, import direction
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
+	@$(PYTHON) -m pytest -q tests/test_layers.py
+
+test: $(READY) ## the fast tests; TESTS=tests/serving narrows them
+	@$(PYTHON) -m pytest -m 'not slow and not gpu and not network' $(TESTS)
+
+test-slow: $(READY) ## the tests that take minutes
+	@$(PYTHON) -m pytest -m slow $(TESTS)
+
+test-network: $(READY) ## the tests that need the package index
+	@$(PYTHON) -m pytest -m network $(TESTS)
+
+lock: $(READY) ## resolve setup.cfg anew into requirements.lock
+	@$(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+	  --no-annotate --no-header --extra dev setup.cfg --output-file requirements.lock
+
+wheel: $(READY) ## build dist/maaskit-*.whl
+	@$(PYTHON) -m build --wheel --outdir dist .
+
+clean: ## remove .venv, caches and builds; artifacts/ stays
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
