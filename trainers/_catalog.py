@@ -1,0 +1,96 @@
+"""Which models and data sets there are: the files without a leading underscore."""
+
+import difflib
+import importlib
+import pathlib
+import types
+from collections.abc import Iterable
+
+from savedmodels.errors import UsageError
+
+CATALOGUE_PREFIX = "tfds:"
+
+_TRAINERS = pathlib.Path(__file__).parent
+
+
+def model_names() -> list[str]:
+    """Returns the names of all models, sorted."""
+    return _module_names(_TRAINERS)
+
+
+def dataset_names() -> list[str]:
+    """Returns the names of all packaged data sets, sorted."""
+    return _module_names(_TRAINERS / "datasets")
+
+
+def load_model(name: str) -> types.ModuleType:
+    """Imports `trainers/<name>.py`.
+
+    Raises:
+        UsageError: There is no such model.
+    """
+    if name not in model_names():
+        raise UsageError(_unknown("model", name, model_names()))
+    return importlib.import_module(f"trainers.{name}")
+
+
+def load_dataset(name: str) -> types.ModuleType:
+    """Imports `trainers/datasets/<name>.py`.
+
+    Raises:
+        UsageError: There is no such packaged data set.
+    """
+    if name not in dataset_names():
+        raise UsageError(_unknown("data set", name, dataset_names()))
+    return importlib.import_module(f"trainers.datasets.{name}")
+
+
+def check_dataset(name: str) -> None:
+    """Accepts a packaged data set's name, or `tfds:` and a public catalogue name.
+
+    Args:
+        name: As typed: `mnist`, `tfds:fashion_mnist`, `tfds:emnist/digits`.
+
+    Raises:
+        UsageError: There is no such data set. Names the nearest there is.
+    """
+    if not name.startswith(CATALOGUE_PREFIX):
+        if name not in dataset_names():
+            known = [*dataset_names(), f"{CATALOGUE_PREFIX}<catalogue name>"]
+            raise UsageError(_unknown("data set", name, known))
+        return
+    # Not at the top: most commands never need the catalogue.
+    import tensorflow_datasets as tfds
+
+    wanted = name.removeprefix(CATALOGUE_PREFIX)
+    known = tfds.list_builders(with_community_datasets=False)
+    # A name may go on with a config and a version: `emnist/digits:3.1.0`.
+    if wanted.partition("/")[0].partition(":")[0] not in known:
+        raise UsageError(
+            f"Unknown data set `{name}`. Expected `{CATALOGUE_PREFIX}` and one of the "
+            f"{len(known)} names of the TFDS catalogue. Received: `{wanted}`."
+            + _nearest(wanted, known, CATALOGUE_PREFIX)
+        )
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """Returns the known name that `name` was most likely meant to be, or None."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return matches[0] if matches else None
+
+
+def _module_names(folder: pathlib.Path) -> list[str]:
+    return sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_"))
+
+
+def _nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    nearest = nearest_name(name, known)
+    return f" Did you mean `{prefix}{nearest}`?" if nearest else ""
+
+
+def _unknown(what: str, name: str, known: list[str]) -> str:
+    listed = ", ".join(f"`{k}`" for k in known) or "none"
+    return (
+        f"Unknown {what} `{name}`. Expected one of {listed}. Received: `{name}`."
+        + _nearest(name, known)
+    )

@@ -1,0 +1,199 @@
+"""What every model's Config shares, and how `SET="epochs=2"` overrides it."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from savedmodels.errors import UsageError
+from trainers._catalog import check_dataset, nearest_name
+
+SWITCHES = ("auto", "on", "off")
+
+_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The fields that training reads, whatever the model.
+
+    A model's Config extends it and gives every field without a default its own.
+
+    Attributes:
+        dataset: Packaged data set, or `tfds:<name>` for the public catalogue.
+        datasets_dir: Folder that keeps data sets.
+        epochs: Passes over the training split, at least 1.
+        global_batch_size: Examples per step over all replicas, at least 1.
+        learning_rate: Peak step size, above 0.
+        seed: Seed of weights, order and augmentation, 0 to 2^31 - 1.
+        early_stopping_epochs: Epochs without a better validation loss before
+            training stops; 0 for never.
+        mixed_precision: `auto` (by device), `on` or `off`.
+        xla: `auto` (by device), `on` or `off`.
+    """
+
+    dataset: str
+    datasets_dir: str = "artifacts/datasets"
+    epochs: int
+    global_batch_size: int = 128
+    learning_rate: float
+    seed: int = 1
+    early_stopping_epochs: int = 0
+    mixed_precision: str = "auto"
+    xla: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_dataset(self.dataset)
+        check(self, "datasets_dir", bool(self.datasets_dir), "the name of a folder")
+        check(self, "epochs", self.epochs >= 1, "1 or more")
+        check(self, "global_batch_size", self.global_batch_size >= 1, "1 or more")
+        rate = self.learning_rate
+        check(self, "learning_rate", 0 < rate < math.inf, "a number above 0")
+        check(self, "seed", 0 <= self.seed < 2**31, "0 to 2147483647")
+        stop = self.early_stopping_epochs
+        check(self, "early_stopping_epochs", stop >= 0, "0 (off) or more")
+        for field in ("mixed_precision", "xla"):
+            fits = getattr(self, field) in SWITCHES
+            check(self, field, fits, "`auto`, `on` or `off`")
+
+
+Config = TypeVar("Config", bound=TrainConfig)
+
+
+def check(config: object, field: str, fits: bool, expected: str) -> None:
+    """Raises UsageError for a field's value; for `__post_init__` of any Config.
+
+    Args:
+        config: The Config under check.
+        field: Name of the field.
+        fits: Whether the value will do.
+        expected: What would do, after "Expected ".
+    """
+    if not fits:
+        value = getattr(config, field)
+        raise UsageError(
+            f"`{field}` of this model's Config has no such value. Expected {expected}. "
+            f"Received: {field}={value}."
+        )
+
+
+def override(config: Config, assignments: Sequence[str]) -> Config:
+    """Returns `config` with fields replaced, as typed on a command line.
+
+    Args:
+        config: The values to start from.
+        assignments: `field=value` each: `epochs=2`, `filters=4,8`, `shuffle=false`,
+            `limit=none`. Later ones win.
+
+    Raises:
+        UsageError: An unknown field (names the nearest), a value that does not parse
+            as the field's type, or one that the Config refuses.
+    """
+    hints = typing.get_type_hints(type(config))
+    names = [field.name for field in dataclasses.fields(config)]
+    changes = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise UsageError(
+                "An override has no value. Expected field=value, as in epochs=2. "
+                f"Received: {assignment}."
+            )
+        if name not in names:
+            nearest = nearest_name(name, names)
+            raise UsageError(
+                f"Unknown field `{name}`. Expected one of {', '.join(names)}. "
+                f"Received: {assignment}."
+                + (f" Did you mean `{nearest}`?" if nearest else "")
+            )
+        try:
+            changes[name] = _parse(text, hints[name])
+        except ValueError as error:
+            raise UsageError(
+                f"`{name}` cannot take this value. Expected "
+                f"{_described(hints[name])}. Received: {assignment}."
+            ) from error
+    return dataclasses.replace(config, **changes)
+
+
+def as_dict(config: TrainConfig) -> dict[str, Any]:
+    """Returns the fields as JSON would give them back: tuples become lists."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def fingerprint(config: TrainConfig) -> str:
+    """Returns 12 hexadecimal digits that are equal for equal training.
+
+    Where the data sets lie does not count: the same data may be moved.
+    """
+    fields = as_dict(config)
+    del fields["datasets_dir"]
+    canonical = json.dumps(fields, sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def _parse(text: str, hint: Any) -> Any:
+    """Returns `text` as the type `hint`; ValueError where it is not one."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return _parse_union(text, arguments)
+    if origin is tuple:
+        return _parse_tuple(text, arguments)
+    if origin is typing.Literal:
+        for choice in arguments:
+            if str(choice) == text:
+                return choice
+        raise ValueError(text)
+    if hint is bool:
+        if text.lower() not in _WORDS:
+            raise ValueError(text)
+        return _WORDS[text.lower()]
+    if hint in (int, float, str):
+        return hint(text)
+    raise TypeError(f"Config fields of type {hint} cannot be overridden.")
+
+
+def _parse_union(text: str, arguments: tuple) -> Any:
+    if types.NoneType in arguments and text.lower() == "none":
+        return None
+    for argument in arguments:
+        try:
+            return _parse(text, argument)
+        except (TypeError, ValueError):
+            continue
+    raise ValueError(text)
+
+
+def _parse_tuple(text: str, arguments: tuple) -> tuple:
+    parts = [part.strip() for part in text.split(",")] if text else []
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        return tuple(_parse(part, arguments[0]) for part in parts)
+    if len(parts) != len(arguments):
+        raise ValueError(text)
+    return tuple(_parse(p, a) for p, a in zip(parts, arguments, strict=True))
+
+
+def _described(hint: Any) -> str:
+    """Returns a type in the words of somebody who types values."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(_described(argument) for argument in arguments)
+    if origin is typing.Literal:
+        return " or ".join(f"`{choice}`" for choice in arguments)
+    if origin is tuple and arguments[-1] is Ellipsis:
+        return f"values with commas between, each {_described(arguments[0])}"
+    if origin is tuple:
+        each = ", ".join(_described(argument) for argument in arguments)
+        return f"{len(arguments)} values with commas between: {each}"
+    words = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "text",
+        types.NoneType: "none",
+    }
+    return words.get(hint, str(hint))

@@ -1,0 +1,278 @@
+"""From a data set's name to its examples: fetched, prepared once, then read.
+
+Under `datasets_dir`: `<name>/<version>/` for packaged data sets, `tfds/<name>/...`
+for those of the public catalogue, `downloads/` for what was fetched.
+"""
+
+import contextlib
+import io
+import json
+import os
+import pathlib
+import shutil
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import tensorflow_datasets as tfds
+
+from savedmodels.errors import UsageError
+from trainers._catalog import (
+    CATALOGUE_PREFIX,
+    check_dataset,
+    dataset_names,
+    load_dataset,
+)
+from trainers.datasets._builder import DOWNLOADS, PackagedBuilder
+from trainers.datasets._package import DatasetError, lock, say, told
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+Directory = str | os.PathLike[str]
+
+# A catalogue data set without a validation split gives up its last sixth of train:
+# 10,000 of MNIST's 60,000.
+CUT = 5 / 6
+
+
+def load(
+    name: str, split: str, datasets_dir: Directory, *, like: type[PackagedBuilder]
+) -> "tf.data.Dataset":
+    """Returns the examples of one split, unbatched, in a fixed order.
+
+    Prepares the data set first if need be.
+
+    Args:
+        name: `mnist`, or `tfds:<name>` for the public catalogue.
+        split: `train`, `validation` or `test`.
+        datasets_dir: Folder that keeps data sets, made if missing.
+        like: The data set that the model was written for. Others must have its
+            features: same names, shapes, dtypes and numbers of classes.
+
+    Returns:
+        Dataset of tuples, one entry per feature of `like`, in its order:
+        (image, label) for `Mnist`.
+
+    Raises:
+        UsageError: No such data set, or its features or splits do not fit.
+        DatasetError: It cannot be fetched or prepared.
+    """
+    builder = prepare(name, datasets_dir)
+    wanted = like.features()
+    _check_features(name, builder.info.features, wanted)
+    dataset = builder.as_dataset(split=_slices(name, builder)[split])
+    keys = tuple(wanted)
+    return dataset.map(lambda example: tuple(example[key] for key in keys))
+
+
+def prepare(name: str, datasets_dir: Directory) -> tfds.core.DatasetBuilder:
+    """Makes a data set ready to read, unless it is, and returns its builder.
+
+    What is ready appears in one rename. Processes that prepare the same data set
+    wait for each other, and what a killed one left is removed.
+
+    Args:
+        name: `mnist`, or `tfds:<name>` for the public catalogue.
+        datasets_dir: Folder that keeps data sets, made if missing.
+
+    Raises:
+        UsageError: There is no such data set.
+        DatasetError: It cannot be fetched or written.
+    """
+    check_dataset(name)
+    root = pathlib.Path(datasets_dir)
+    builder = _builder(name, root)
+    if _is_ready(builder):
+        return builder
+    with told(f"Data set `{name}`", root):
+        with lock(root / f".{name.replace('/', '-')}.lock", f"data set `{name}`"):
+            builder = _builder(name, root)  # another process may have been faster
+            if not _is_ready(builder):
+                _remove_leftovers(builder)
+                _write(name, builder, root)
+    return _builder(name, root)
+
+
+def facts(name: str, datasets_dir: Directory) -> dict[str, Any]:
+    """Returns what to know of a data set, JSON-able, without TensorFlow if packaged.
+
+    Args:
+        name: `mnist`, or `tfds:<name>` for a prepared catalogue data set.
+        datasets_dir: Folder that keeps data sets.
+
+    Returns:
+        `name`, `version`, `summary`, `licence`, `source`, `package`, `sha256` of the
+        package, `splits` (examples by split) and `prepared`. Once prepared, sizes and
+        hash are those of what lies on disk. None where not known.
+
+    Raises:
+        UsageError: There is no such data set.
+    """
+    check_dataset(name)
+    root = pathlib.Path(datasets_dir)
+    if name.startswith(CATALOGUE_PREFIX):
+        return _catalogue_facts(name, _builder(name, root))
+    kind = _class(name)
+    known = {
+        "name": name,
+        "version": str(kind.VERSION),
+        "summary": kind.ABOUT.summary,
+        "licence": kind.ABOUT.licence,
+        "source": kind.ABOUT.source,
+        "package": str(kind.PACKAGE),
+        "sha256": kind.PACKAGE.sha256,
+        "splits": dict(kind.ABOUT.splits),
+        "prepared": False,
+    }
+    # Read as JSON: the builder would need TensorFlow for its features.
+    folder = root / name / str(kind.VERSION)
+    try:
+        info = json.loads((folder / "dataset_info.json").read_text())
+        made_from = json.loads((folder / "metadata.json").read_text())
+    except FileNotFoundError:
+        return known
+    splits = {s["name"]: sum(map(int, s["shardLengths"])) for s in info["splits"]}
+    return known | made_from | {"splits": splits, "prepared": True}
+
+
+def _class(name: str) -> type[PackagedBuilder]:
+    """Returns the builder class of a packaged data set: `ab_cd` holds `AbCd`."""
+    camel_case = "".join(word.capitalize() for word in name.split("_"))
+    return getattr(load_dataset(name), camel_case)
+
+
+def _builder(name: str, root: pathlib.Path) -> tfds.core.DatasetBuilder:
+    if not name.startswith(CATALOGUE_PREFIX):
+        return _class(name)(data_dir=root)
+    # A folder of its own: the catalogue has a `mnist` too.
+    try:
+        return tfds.builder(name.removeprefix(CATALOGUE_PREFIX), data_dir=root / "tfds")
+    except (tfds.core.DatasetNotFoundError, ValueError, AssertionError) as error:
+        raise UsageError(
+            f"Data set `{name}` cannot be opened. Expected a name, config and version "
+            f"of the TFDS catalogue. Received: {_first_line(error)}"
+        ) from error
+
+
+def _is_ready(builder: tfds.core.DatasetBuilder) -> bool:
+    """Whether the data set lies whole on disk: its folder appears in one rename."""
+    return (builder.data_path / "dataset_info.json").is_file()
+
+
+def _write(name: str, builder: tfds.core.DatasetBuilder, root: pathlib.Path) -> None:
+    """Fetches and writes a data set; the caller holds the lock."""
+    import tensorflow as tf  # here only: who reads facts does not need it
+
+    catalogue = name.startswith(CATALOGUE_PREFIX)
+    start = time.monotonic()
+    if catalogue:
+        say(
+            f"Data set `{name}`: a download starts. Without a network it gives up "
+            "after about four minutes; Ctrl-C stops it."
+        )
+    else:
+        say(f"Preparing data set `{name}` in {root}")
+        tfds.disable_progress_bar()  # PackagedBuilder has its own
+    # TFDS announces itself on stdout, which belongs to the command's own result.
+    quiet = contextlib.redirect_stdout(io.StringIO())
+    try:
+        with quiet:
+            builder.download_and_prepare(download_dir=root / DOWNLOADS)
+    except DatasetError:
+        raise
+    except tf.errors.OpError as error:
+        raise DatasetError(
+            f"Data set `{name}` could not be written to {root}. Received: "
+            f"{_first_line(error)}. Free space there, or name another folder with "
+            "DATASETS=, and run again."
+        ) from error
+    except Exception as error:
+        if not catalogue:
+            raise
+        # Any of the catalogue's 400 builders, any site they load from.
+        raise DatasetError(
+            f"Data set `{name}` could not be downloaded. Received: "
+            f"{type(error).__name__}: {_first_line(error)}. Packaged data sets need "
+            f"only the package index: DATASET={' or '.join(dataset_names())}."
+        ) from error
+    say(f"Data set `{name}` is ready after {time.monotonic() - start:.0f} s")
+
+
+def _remove_leftovers(builder: tfds.core.DatasetBuilder) -> None:
+    """Removes what interrupted preparations left; the caller holds the lock."""
+    for leftover in builder.data_path.parent.glob("incomplete.*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _slices(name: str, builder: tfds.core.DatasetBuilder) -> dict[str, str]:
+    """Returns the TFDS split expression for train, validation and test."""
+    published = builder.info.splits
+    slices = {split: split for split in ("train", "validation", "test")}
+    missing = [split for split in slices if split not in published]
+    if missing == ["validation"]:
+        cut = round(published["train"].num_examples * CUT)
+        return slices | {"train": f"train[:{cut}]", "validation": f"train[{cut}:]"}
+    if missing:
+        raise UsageError(
+            f"Data set `{name}` cannot be trained and tested on. Expected the splits "
+            f"`train` and `test`. Received: {', '.join(published) or 'none'}."
+        )
+    return slices
+
+
+def _check_features(
+    name: str,
+    found: tfds.features.FeatureConnector,
+    wanted: tfds.features.FeaturesDict,
+) -> None:
+    """Raises UsageError unless `found` holds every feature that is `wanted`."""
+    for key, feature in wanted.items():
+        if key in found and _fits(found[key], feature):
+            continue
+        received = _described(found[key]) if key in found else f"only {list(found)}"
+        raise UsageError(
+            f"Data set `{name}` does not fit this model. Expected `{key}` "
+            f"{_described(feature)}. Received: {received}."
+        )
+
+
+def _fits(
+    found: tfds.features.FeatureConnector, wanted: tfds.features.FeatureConnector
+) -> bool:
+    """Whether shape (None fits all), dtype and number of classes agree."""
+    shapes = isinstance(found.shape, tuple) and len(found.shape) == len(wanted.shape)
+    return (
+        shapes
+        and all(w in (None, f) for f, w in zip(found.shape, wanted.shape, strict=True))
+        and found.dtype == wanted.dtype
+        and getattr(found, "num_classes", None) == getattr(wanted, "num_classes", None)
+    )
+
+
+def _described(feature: tfds.features.FeatureConnector) -> str:
+    if isinstance(feature.shape, Mapping):
+        return str(feature)
+    classes = getattr(feature, "num_classes", None)
+    described = f"{list(feature.shape)} {feature.dtype.__name__}"
+    return f"{described} of {classes} classes" if classes else described
+
+
+def _catalogue_facts(name: str, builder: tfds.core.DatasetBuilder) -> dict[str, Any]:
+    info = builder.info
+    return {
+        "name": name,
+        "version": str(builder.version),
+        "summary": info.description.strip().partition("\n")[0],
+        "licence": info.redistribution_info.license or None,
+        "source": info.homepage or None,
+        "package": None,
+        "sha256": None,
+        "splits": {split: info.splits[split].num_examples for split in info.splits},
+        "prepared": _is_ready(builder),
+    }
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,0 +1,66 @@
+"""From examples to the batches that training and evaluation read."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+Transform = Callable[..., tuple[tf.Tensor, ...]]
+
+
+def batches(
+    dataset: tf.data.Dataset,
+    global_batch_size: int,
+    *,
+    training: bool,
+    seed: int,
+    cache: bool = True,
+    transform: Transform | None = None,
+) -> tf.data.Dataset:
+    """Batches examples; in training shuffled anew each epoch.
+
+    The order and the transform's seeds follow from `seed` and the number of the
+    pass alone: see `skip_epochs` for going on where a killed run stopped.
+
+    Args:
+        dataset: Examples as tuples of tensors, of known number.
+        global_batch_size: Examples per batch, over all replicas. The last batch of
+            a pass may be smaller: no example is dropped.
+        training: Shuffles all examples, and applies `transform`.
+        seed: Seed of the order and of the transform.
+        cache: Keeps the decoded examples in memory after the first pass. Off for
+            data that do not fit.
+        transform: Called with one batch's tensors and `seed`, [2] int64, new for
+            each batch: for `tf.random.stateless_*`. Returns the tensors. It works on
+            whole batches, which costs less than one call per example.
+
+    Returns:
+        Finite dataset of tuples, axis 0 the batch.
+    """
+    if cache:
+        dataset = dataset.cache()
+    if training:
+        # A buffer that holds everything: any smaller one mixes neighbours only.
+        examples = int(dataset.cardinality().numpy())
+        dataset = dataset.shuffle(
+            max(examples, 1), seed=seed, reshuffle_each_iteration=True
+        )
+    dataset = dataset.batch(global_batch_size, num_parallel_calls=tf.data.AUTOTUNE)
+    if training and transform is not None:
+        seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2)
+        dataset = tf.data.Dataset.zip(dataset, seeds).map(
+            lambda batch, pair: transform(*batch, seed=pair),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def skip_epochs(dataset: tf.data.Dataset, epochs: int) -> None:
+    """Makes the next pass over `dataset` the one that comes after `epochs` passes.
+
+    Args:
+        dataset: What `batches` returned, freshly made.
+        epochs: Passes that a run now resumed had begun. They are begun and dropped
+            without reading an example.
+    """
+    for _ in range(epochs):
+        iter(dataset)
