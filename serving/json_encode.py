@@ -1,0 +1,250 @@
+"""Answers of the REST API as JSON text, laid out as TF Serving lays them out.
+
+A float is printed with 6 significant digits where these read back as the same value of
+its dtype, else with as many as that takes at most: 9 for float32, 17 for float64.
+Whole floats end in `.0`, so that a reader can tell them from integers. `NaN`,
+`Infinity` and `-Infinity` are bare words, which strict JSON parsers refuse.
+"""
+
+import base64
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from serving import tensor_codec
+from serving.errors import InvalidRequestError
+from serving.predictor import VersionStatus
+from serving.servable import SignatureInfo, TensorInfo
+
+# dtype to the digits that always read back.
+_FLOAT_DIGITS = {np.dtype(np.float32): 9, np.dtype(np.float64): 17}
+_INTEGERS = frozenset(np.dtype(code) for code in "bhilqBIQ")  # uint16 has no JSON form
+
+
+def predictions(outputs: Mapping[str, np.ndarray]) -> str:
+    """Lays out the outputs of a predict request in rows, under `predictions`.
+
+    Args:
+        outputs: Alias to [batch, ...] array; strings are object arrays of bytes.
+
+    Returns:
+        A list of values where there is one output, else of objects. Strings are text,
+        with U+FFFD for bytes that are not UTF-8; an alias that ends with `_bytes`
+        gives `{"b64": "..."}`.
+
+    Raises:
+        InvalidRequestError: An output has no batch axis, batches differ, or a dtype
+            has no JSON form.
+    """
+    batch_size: int | None = None
+    for alias, array in outputs.items():
+        if array.ndim == 0:
+            raise InvalidRequestError(f"Tensor name: {alias} has no shape information ")
+        if batch_size is not None and len(array) != batch_size:
+            raise InvalidRequestError(
+                f"Tensor name: {alias} has inconsistent batch size: {len(array)} "
+                f"expecting: {batch_size}"
+            )
+        batch_size = len(array)
+    columns = [_rows(array, alias) for alias, array in outputs.items()]
+    if len(columns) == 1:
+        return f'{{\n    "predictions": [{", ".join(columns[0])}\n    ]\n}}'
+    keys = [json.dumps(alias, ensure_ascii=False) for alias in outputs]
+    objects = ",".join(
+        "\n        {\n            "
+        + ",\n            ".join(
+            f"{key}: {value}" for key, value in zip(keys, row, strict=True)
+        )
+        + "\n        }"
+        for row in zip(*columns, strict=True)
+    )
+    return f'{{\n    "predictions": [{objects}\n    ]\n}}'
+
+
+def outputs(outputs: Mapping[str, np.ndarray]) -> str:
+    """Lays out the outputs of a predict request in columns, under `outputs`.
+
+    Args:
+        outputs: Alias to array of any shape.
+
+    Returns:
+        A value where there is one output, else an object of them; strings as
+        `predictions` writes them.
+
+    Raises:
+        InvalidRequestError: A dtype has no JSON form.
+    """
+    if len(outputs) == 1:
+        (value,) = (tensor(array, alias) for alias, array in outputs.items())
+        return f'{{\n    "outputs": {value}\n}}'
+    members = ",".join(
+        f"\n        {json.dumps(alias, ensure_ascii=False)}: {tensor(array, alias)}"
+        for alias, array in outputs.items()
+    )
+    return f'{{\n    "outputs": {{{members}\n    }}\n}}'
+
+
+def tensor(array: np.ndarray, alias: str = "") -> str:
+    """Writes an array of any shape as nested lists on one line.
+
+    Args:
+        array: Numbers, booleans, or strings (objects of bytes or str).
+        alias: Strings are base64 objects where it ends with `_bytes`.
+
+    Raises:
+        InvalidRequestError: The dtype has no JSON form.
+    """
+    return _nest(_tokens(array, alias), array.shape, 0)[0]
+
+
+def classifications(results: Sequence[Sequence[tuple[str, float]]]) -> str:
+    """Lays out [examples][classes] pairs of label and float32 score."""
+    pairs = [pair for result in results for pair in result]
+    scores = iter(_tokens(np.array([score for _, score in pairs], np.float32)))
+    lines = [
+        ", ".join(
+            f"[{json.dumps(label, ensure_ascii=False)}, {next(scores)}]"
+            for label, _ in result
+        )
+        for result in results
+    ]
+    text = ", ".join(f"[{line}]" for line in lines)
+    return f'{{\n    "results": [{text}\n    ]\n}}'
+
+
+def regressions(values: Sequence[float]) -> str:
+    """Lays out one float32 value for each example."""
+    return f'{{\n    "results": {tensor(np.array(values, np.float32))}\n}}'
+
+
+def status(versions: Sequence[VersionStatus]) -> str:
+    """Lays out the state of each version; version numbers are strings."""
+    return _dump(
+        {
+            "model_version_status": [
+                {
+                    "version": str(version.version),
+                    "state": version.state,
+                    "status": {
+                        "error_code": version.error_code,
+                        "error_message": version.error_message,
+                    },
+                }
+                for version in versions
+            ]
+        }
+    )
+
+
+def metadata(name: str, version: int, signatures: Mapping[str, SignatureInfo]) -> str:
+    """Lays out a version's signatures, as protobuf writes a SignatureDefMap."""
+    signature_defs = {
+        signature_name: {
+            "inputs": {alias: _info(info) for alias, info in signature.inputs.items()},
+            "outputs": {
+                alias: _info(info) for alias, info in signature.outputs.items()
+            },
+            "method_name": signature.method_name,
+            "defaults": {},
+        }
+        for signature_name, signature in signatures.items()
+    }
+    return _dump(
+        {
+            "model_spec": {
+                "name": name,
+                "signature_name": "",
+                "version": str(version),
+            },
+            # Doubled: the field of the answer, and the one of the map inside it.
+            "metadata": {"signature_def": {"signature_def": signature_defs}},
+        }
+    )
+
+
+def error(text: str) -> str:
+    """Lays out an error text."""
+    return json.dumps({"error": text}, indent=4, ensure_ascii=False)
+
+
+def _dump(value: Any) -> str:
+    """Protobuf's layout: one space a level."""
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
+def _info(info: TensorInfo) -> dict[str, Any]:
+    """A TensorInfo message; 64-bit integers are strings, -1 is an axis of any size."""
+    dims = [
+        {"size": str(-1 if size is None else size), "name": ""}
+        for size in info.shape or ()
+    ]
+    return {
+        "dtype": info.dtype_name,
+        "tensor_shape": {"dim": dims, "unknown_rank": info.shape is None},
+        "name": info.name,
+    }
+
+
+def _rows(array: np.ndarray, alias: str) -> list[str]:
+    """One text for each entry of axis 0."""
+    return _nest(_tokens(array, alias), array.shape, 1)
+
+
+def _nest(tokens: list[str], shape: Sequence[int], axis: int) -> list[str]:
+    """Joins the texts of single values into lists, up to but not including `axis`."""
+    for inner in range(len(shape) - 1, axis - 1, -1):
+        size = shape[inner]
+        tokens = [
+            f"[{', '.join(tokens[row * size : (row + 1) * size])}]"
+            for row in range(math.prod(shape[:inner]))
+        ]
+    return tokens
+
+
+def _tokens(array: np.ndarray, alias: str = "") -> list[str]:
+    """The text of each value, in row-major order."""
+    values = array.reshape(-1)
+    if values.dtype in _FLOAT_DIGITS:
+        return _float_tokens(values)
+    if values.dtype in _INTEGERS:
+        return [str(value) for value in values.tolist()]
+    if values.dtype == np.bool_:
+        return ["true" if value else "false" for value in values.tolist()]
+    if values.dtype.kind in "OSU":
+        write = _base64 if alias.endswith("_bytes") else _text
+        return [write(value) for value in values.tolist()]
+    name = tensor_codec.short_name(values.dtype)
+    raise InvalidRequestError(f"Failed to write JSON value for tensor type: {name}")
+
+
+def _float_tokens(values: np.ndarray) -> list[str]:
+    finite = np.isfinite(values)
+    shown = np.where(finite, values, 0)
+    numbers = shown.tolist()
+    tokens = [f"{number:g}" for number in numbers]
+    with np.errstate(over="ignore"):  # 6 digits may round the largest up to infinity
+        read_back = np.array(tokens, np.float64).astype(values.dtype)
+    digits = _FLOAT_DIGITS[values.dtype]
+    for index in np.flatnonzero(read_back != shown).tolist():
+        tokens[index] = f"{numbers[index]:.{digits}g}"
+    tokens = [
+        token if "." in token or "e" in token else f"{token}.0" for token in tokens
+    ]
+    for index in np.flatnonzero(~finite).tolist():
+        tokens[index] = json.dumps(float(values[index]))
+    return tokens
+
+
+def _text(value: bytes | str) -> str:
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _base64(value: bytes | str) -> str:
+    if isinstance(value, str):
+        value = value.encode()
+    return f'{{"b64": "{base64.b64encode(value).decode()}"}}'
