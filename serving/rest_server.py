@@ -1,0 +1,249 @@
+"""TF Serving's REST API over a `Predictor`, as one ASGI application.
+
+POST /v1/models/NAME[/versions/N | /labels/L]:predict | :classify | :regress
+GET  /v1/models/NAME[/versions/N | /labels/L][/metadata]
+GET  /healthz   200 while the process lives
+GET  /readyz    200 while every model can be asked, else 503
+
+It only decodes, calls and encodes; paths, order of checks, texts and layout are those
+of `tensorflow_model_server`. Large bodies are read and written in threads, so that
+they do not hold up other requests.
+"""
+
+import asyncio
+import http
+import json
+import logging
+import re
+import urllib.parse
+from collections.abc import Callable
+
+from serving import example_codec, json_decode, json_document, json_encode, rest_http
+from serving.errors import DeadlineExceededError, InvalidRequestError, ServingError
+from serving.predictor import ModelSpec, Predictor
+from serving.rest_http import App, Receive, Response, Scope, Send
+
+logger = logging.getLogger(__name__)
+
+_VERSION_OR_LABEL = r"(?:/versions/(\d+)|/labels/([^/:]+))?"
+_CALL = re.compile(
+    rf"/v1/models/([^/:]+){_VERSION_OR_LABEL}:(classify|regress|predict)",
+    re.IGNORECASE | re.ASCII,
+)
+_QUESTION = re.compile(
+    rf"/v1/models(?:/([^/:]+))?{_VERSION_OR_LABEL}(?:/(metadata))?",
+    re.IGNORECASE | re.ASCII,
+)
+_DEFAULT_SIGNATURE = "serving_default"
+_MAX_VERSION = 2**63 - 1
+_CORS_HEADERS = (
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-methods", b"POST, GET"),
+    (b"access-control-allow-headers", b"Content-Type"),
+)
+_NOT_FOUND = Response(
+    http.HTTPStatus.NOT_FOUND,
+    b"<html><head><title>404 Not Found</title></head>"
+    b"<body><h1>Not Found</h1></body></html>\n",
+    b"text/html",
+)
+
+
+def make_app(
+    predictor: Predictor,
+    *,
+    ready: Callable[[], bool],
+    timeout_s: float = 30.0,
+    cors: bool = False,
+) -> App:
+    """Returns the ASGI application that answers from `predictor`.
+
+    Args:
+        predictor: Called on the event loop that runs the application.
+        ready: Whether the server takes requests, for `/readyz`.
+        timeout_s: Seconds a request may take once its body is here; then it ends with
+            504. The default is TF Serving's.
+        cors: Whether pages of other origins may call, as
+            `--rest_api_enable_cors_support`.
+    """
+    api = _Api(predictor, ready, timeout_s)
+    headers = _CORS_HEADERS if cors else ()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await rest_http.live(receive, send)
+            return
+        if scope["type"] != "http":
+            raise ValueError(f"Expected HTTP. Received: {scope['type']}.")
+        try:
+            response = await api.answer(scope, receive)
+        except rest_http.ClientGoneError:
+            return
+        except ServingError as error:
+            response = _error(error.http_status, str(error))
+        except Exception:
+            logger.exception("Unexpected error while answering a REST request")
+            response = _error(
+                http.HTTPStatus.INTERNAL_SERVER_ERROR,
+                "Internal error, logged by the server.",
+            )
+        response = Response(
+            response.status, response.body, response.content_type, headers
+        )
+        await rest_http.send(scope, send, response)
+
+    return app
+
+
+class _Api:
+    """What each path answers."""
+
+    def __init__(
+        self, predictor: Predictor, ready: Callable[[], bool], timeout_s: float
+    ) -> None:
+        self._predictor = predictor
+        self._ready = ready
+        self._timeout_s = timeout_s
+
+    async def answer(self, scope: Scope, receive: Receive) -> Response:
+        """Finds what the path means. Raises a `ServingError` to refuse."""
+        raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+        path = raw_path.decode("latin-1")
+        method = scope["method"]
+        if method in ("GET", "HEAD") and path in ("/healthz", "/readyz"):
+            return self._health() if path == "/healthz" else self._readiness()
+        if not path.lower().startswith("/v1/"):
+            return _NOT_FOUND
+        if method == "OPTIONS":
+            return _options(scope)
+        if method == "POST" and (call := _CALL.fullmatch(path)):
+            body = await rest_http.read_body(scope, receive)
+            return await self._call(_spec(*call.groups()[:3]), call[4].lower(), body)
+        if method == "GET" and (question := _QUESTION.fullmatch(path)):
+            spec = _spec(*question.groups()[:3])
+            return self._metadata(spec) if question[4] else self._status(spec)
+        raise InvalidRequestError(f"Malformed request: {method} {path}")
+
+    async def _call(self, spec: ModelSpec, method: str, body: bytes) -> Response:
+        answer = {
+            "predict": self._predict,
+            "classify": self._classify,
+            "regress": self._regress,
+        }[method]
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                text = await answer(spec, body)
+        except TimeoutError as error:
+            raise DeadlineExceededError(
+                f"Timed out: no answer within {self._timeout_s:g} s."
+            ) from error
+        return _json(text)
+
+    async def _predict(self, spec: ModelSpec, body: bytes) -> str:
+        size = len(body)
+        document = await rest_http.off_loop(size, json_document.parse, body)
+        name = json_document.signature_name(document)
+        _, signatures = self._predictor.signatures(spec)
+        wanted = name or _DEFAULT_SIGNATURE
+        if wanted not in signatures:
+            raise InvalidRequestError(
+                f'Serving signature name: "{wanted}" not found in signature def'
+            )
+        inputs = await rest_http.off_loop(
+            size, json_decode.predict_inputs, document, signatures[wanted]
+        )
+        prediction = await self._predictor.predict(
+            _with_signature(spec, name), inputs, timeout_s=self._timeout_s
+        )
+        outputs = prediction.outputs
+        write = (
+            json_encode.predictions if "instances" in document else json_encode.outputs
+        )
+        # A number takes about 8 bytes of text.
+        text_size = 8 * sum(array.size for array in outputs.values())
+        return str(await rest_http.off_loop(text_size, write, outputs))
+
+    async def _classify(self, spec: ModelSpec, body: bytes) -> str:
+        name, examples = await rest_http.off_loop(len(body), _examples, body)
+        classification = await self._predictor.classify(
+            _with_signature(spec, name), examples, timeout_s=self._timeout_s
+        )
+        return json_encode.classifications(classification.results)
+
+    async def _regress(self, spec: ModelSpec, body: bytes) -> str:
+        name, examples = await rest_http.off_loop(len(body), _examples, body)
+        regression = await self._predictor.regress(
+            _with_signature(spec, name), examples, timeout_s=self._timeout_s
+        )
+        return json_encode.regressions(regression.values)
+
+    def _status(self, spec: ModelSpec) -> Response:
+        # A label is ignored, as TF Serving does: all versions are listed.
+        versions = self._predictor.status(spec.name, spec.version)
+        return _json(json_encode.status(versions))
+
+    def _metadata(self, spec: ModelSpec) -> Response:
+        version, signatures = self._predictor.signatures(spec)
+        return _json(json_encode.metadata(spec.name, version, signatures))
+
+    def _health(self) -> Response:
+        return _json(json.dumps({"status": "alive"}))
+
+    def _readiness(self) -> Response:
+        is_ready = self._ready()
+        models = {
+            name: {"available": available, "versions": self._states(name)}
+            for name, available in self._predictor.models().items()
+        }
+        text = json.dumps({"ready": is_ready, "models": models}, indent=4)
+        if is_ready:
+            return _json(text)
+        return _json(text, http.HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def _states(self, name: str) -> dict[str, str]:
+        """Version to state; none for a model of which no version was seen yet."""
+        try:
+            versions = self._predictor.status(name)
+        except ServingError:
+            return {}
+        return {str(version.version): version.state for version in versions}
+
+
+def _spec(name: str | None, version: str | None, label: str | None) -> ModelSpec:
+    """What a path names, still without a signature."""
+    if name is None:
+        raise InvalidRequestError("Missing model name in request.")
+    # Digits beyond 19 are out of range; `int` need not see thousands of them.
+    if version is not None and (len(version) > 99 or int(version) > _MAX_VERSION):
+        raise InvalidRequestError(f"Failed to convert version: {version} to numeric.")
+    return ModelSpec(
+        urllib.parse.unquote(name),
+        None if version is None else int(version),
+        None if label is None else urllib.parse.unquote(label),
+    )
+
+
+def _with_signature(spec: ModelSpec, name: str) -> ModelSpec:
+    return ModelSpec(spec.name, spec.version, spec.label, name)
+
+
+def _examples(body: bytes) -> tuple[str, list[bytes]]:
+    """The signature's name and the serialized examples of a request."""
+    document = json_document.parse(body)
+    return json_document.signature_name(document), example_codec.from_request(document)
+
+
+def _options(scope: Scope) -> Response:
+    """Answers a browser that asks whether it may call."""
+    if re.match("https?://", rest_http.header(scope, b"origin")):
+        return Response(http.HTTPStatus.OK, b"")
+    raise InvalidRequestError("An OPTIONS request needs an Origin of http or https.")
+
+
+def _json(text: str, status: http.HTTPStatus = http.HTTPStatus.OK) -> Response:
+    # What a client sent may hold lone surrogates, and error texts quote it.
+    return Response(status, text.encode("utf-8", "replace"))
+
+
+def _error(status: http.HTTPStatus, text: str) -> Response:
+    return _json(json_encode.error(text), status)
