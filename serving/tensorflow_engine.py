@@ -1,0 +1,144 @@
+"""Signatures of a SavedModel, run by TensorFlow. Importing this brings TensorFlow."""
+
+import importlib.util
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from savedmodels import protos
+from serving import errors
+from serving.errors import ServingError
+from serving.signatures import SignatureInfo, check_shapes
+
+tf = protos.import_tensorflow()
+
+_ERRORS: Mapping[int, type[ServingError]] = {
+    error.grpc_code.value[0]: error
+    for error in (
+        errors.InvalidRequestError,
+        errors.FailedPreconditionError,
+        errors.ServableNotFoundError,
+        errors.UnimplementedError,
+        errors.DeadlineExceededError,
+        errors.UnavailableError,
+        errors.ResourceExhaustedError,
+    )
+}
+# What the Python runtime wraps around the text of the op that failed.
+_PREFIX = re.compile(
+    r"\A(?:Graph execution error:\s*)?"
+    r"(?:Detected at node .*?<stack traces unavailable>\n)*",
+    re.DOTALL,
+)
+# TF Serving takes inputs of other shapes than the signature's and leaves them to the
+# ops: its best known example sends [3] for [batch, 1]. But some ops end the whole
+# process over a wrong rank (Conv2D does), so only graphs of these may have them.
+_OPS_THAT_CHECK_SHAPES = frozenset(
+    """
+    Abs Add AddV2 ArgMax ArgMin Assign AssignVariableOp BiasAdd Cast Const Div DivNoNan
+    Equal Exp ExpandDims FloorDiv Greater Identity IdentityN Less Log MatMul Max Maximum
+    Mean Min Minimum Mul Neg NoOp Pack ParseExample ParseExampleV2 PartitionedCall
+    Placeholder Pow ReadVariableOp RealDiv Relu RestoreV2 Round SaveV2 Select SelectV2
+    Shape Sigmoid Softmax Sqrt Square Squeeze StatefulPartitionedCall StringJoin Sub Sum
+    Tanh VarHandleOp VarIsInitializedOp VariableV2 _Arg _Retval
+    """.split()
+)
+_SUFFIX = re.compile(r" ?\[Op:[^\]]*\](?: name: .*)?\Z")
+
+
+class TensorFlowEngine:
+    """Runs the signatures of one SavedModel. Thread-safe."""
+
+    name = "tensorflow"
+
+    def __init__(
+        self, path: pathlib.Path, signatures: Mapping[str, SignatureInfo]
+    ) -> None:
+        """Loads the graph and its variables.
+
+        Args:
+            path: Folder that holds `saved_model.pb`.
+            signatures: Its signatures.
+
+        Raises:
+            ServingError: The SavedModel is broken, or has ops that are not there.
+        """
+        self._signatures = signatures
+        try:
+            self._model = _load(path)
+        except Exception as error:
+            # Of whatever class: TensorFlow raises half a dozen over broken files.
+            raise ServingError(f"Cannot load {path}: {error}") from error
+        self._functions = dict(self._model.signatures.items())
+        self._checks_shapes: dict[str, bool] = {}
+
+    def run(
+        self, signature_name: str, inputs: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Returns all outputs by alias.
+
+        Args:
+            signature_name: Name of a signature.
+            inputs: Alias to array, of the signature's dtypes.
+
+        Raises:
+            ServingError: An op refused its inputs, or failed.
+        """
+        function = self._functions[signature_name]
+        if not self._leaves_shapes_to_ops(signature_name):
+            check_shapes(self._signatures[signature_name], inputs)
+        try:
+            tensors = {key: tf.constant(array) for key, array in inputs.items()}
+            outputs = function(**tensors)
+            return {key: _to_numpy(tensor) for key, tensor in outputs.items()}
+        except tf.errors.OpError as error:
+            kind = _ERRORS.get(error.error_code, ServingError)
+            raise kind(_op_text(error.message)) from error
+        except (TypeError, ValueError) as error:
+            raise errors.InvalidRequestError(str(error)) from error
+
+    def _leaves_shapes_to_ops(self, signature_name: str) -> bool:
+        known = self._checks_shapes.get(signature_name)
+        if known is None:
+            known = _ops(self._functions[signature_name]) <= _OPS_THAT_CHECK_SHAPES
+            self._checks_shapes[signature_name] = known
+        return known
+
+    def close(self) -> None:
+        """Drops the graph and its variables."""
+        self._functions = {}
+        self._model = None
+
+
+def _load(path: pathlib.Path) -> Any:
+    try:
+        return tf.saved_model.load(str(path), tags=["serve"])
+    except Exception as error:
+        # Text models carry ops that only tensorflow_text registers.
+        unknown_op = "Op type not registered" in str(error)
+        if not unknown_op or importlib.util.find_spec("tensorflow_text") is None:
+            raise
+    importlib.import_module("tensorflow_text")
+    return tf.saved_model.load(str(path), tags=["serve"])
+
+
+def _ops(function: Any) -> set[str]:
+    """The ops of a function, and of those that it calls."""
+    graph = function.graph.as_graph_def()
+    nodes = list(graph.node)
+    for definition in graph.library.function:
+        nodes.extend(definition.node_def)
+    return {node.op for node in nodes}
+
+
+def _op_text(message: str) -> str:
+    return _SUFFIX.sub("", _PREFIX.sub("", message)).strip()
+
+
+def _to_numpy(tensor: Any) -> np.ndarray:
+    array = tensor.numpy()
+    # TensorFlow gives a scalar string as bytes.
+    return array if isinstance(array, np.ndarray) else np.asarray(array, np.object_)
