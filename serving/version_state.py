@@ -1,0 +1,146 @@
+"""What is known of each version of a model, and what should happen to it next."""
+
+import dataclasses
+import pathlib
+from typing import Generic, Protocol, TypeVar
+
+from serving.errors import ServingError
+from serving.predictor import VersionStatus
+
+START, LOADING, AVAILABLE = "START", "LOADING", "AVAILABLE"
+UNLOADING, END = "UNLOADING", "END"
+
+# Name, size and time of change of each file of a version.
+Files = frozenset[tuple[str, int, int]]
+
+
+class Closeable(Protocol):
+    """What a version becomes once it is loaded."""
+
+    def close(self) -> None:
+        """Frees it; nothing uses it any more."""
+        ...
+
+
+T = TypeVar("T", bound=Closeable)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class WatchOptions:
+    """When to look and what to keep; names and defaults are TF Serving's flags.
+
+    Attributes:
+        file_system_poll_wait_seconds: Seconds between looks at the folders; 0 looks
+            once.
+        max_num_load_retries: Further tries of a version that fails to load, besides
+            those after its files changed.
+        load_retry_interval_seconds: Seconds between such tries.
+        num_load_threads: Versions that load at the same time.
+        num_versions: How many of the highest versions of a model are kept loaded.
+    """
+
+    file_system_poll_wait_seconds: float = 1.0
+    max_num_load_retries: int = 5
+    load_retry_interval_seconds: float = 60.0
+    num_load_threads: int = 2
+    num_versions: int = 1
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Version(Generic[T]):
+    """One version.
+
+    Attributes:
+        name: Model name.
+        number: Version number.
+        path: Its folder.
+        state: One of the five above.
+        loaded: What it was loaded as, while AVAILABLE or UNLOADING.
+        calls: Calls that use it now.
+        error: Why its last load failed, or None.
+        failures: Loads in a row that failed on the same files.
+        retry_at: Time of the monotonic clock for the next try, after a failure.
+        files: Its files when the last load began.
+        files_seen: Its files at the last look after a failure.
+    """
+
+    name: str
+    number: int
+    path: pathlib.Path
+    state: str = END
+    loaded: T | None = None
+    calls: int = 0
+    error: ServingError | None = None
+    failures: int = 0
+    retry_at: float = 0.0
+    files: Files = frozenset()
+    files_seen: Files = frozenset()
+
+    @property
+    def status(self) -> VersionStatus:
+        """Its state in TF Serving's words."""
+        if self.error is None:
+            return VersionStatus(self.number, self.state)
+        code = self.error.grpc_code.name
+        return VersionStatus(self.number, self.state, code, str(self.error))
+
+    def has_failed(self) -> bool:
+        """Whether its last load failed, and no other was begun."""
+        return self.state == END and self.error is not None
+
+    def is_due(self, files: Files, now: float, options: WatchOptions) -> bool:
+        """Whether a version that failed should be tried again.
+
+        Files that changed are the better reason, once they are the same at two looks:
+        a copy that is still running is left alone.
+
+        Args:
+            files: Its files now.
+            now: Time of the monotonic clock, seconds.
+            options: Tries and the interval between them.
+        """
+        settled, self.files_seen = files == self.files_seen, files
+        if files != self.files:
+            return settled
+        return self.failures <= options.max_num_load_retries and now >= self.retry_at
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Model(Generic[T]):
+    """All versions of one model.
+
+    Attributes:
+        versions: By number: those on disk, and those that were.
+        on_disk: Numbers that the last look found.
+        problem: Why its folder could not be read, or "".
+    """
+
+    versions: dict[int, Version[T]] = dataclasses.field(default_factory=dict)
+    on_disk: set[int] = dataclasses.field(default_factory=set)
+    problem: str = ""
+
+    def available(self) -> list[Version[T]]:
+        """The versions that answer, newest first."""
+        found = [v for v in self.versions.values() if v.state == AVAILABLE]
+        return sorted(found, key=lambda version: -version.number)
+
+    def is_over(self) -> bool:
+        """Whether nothing of it is on disk or loaded any more."""
+        return not self.on_disk and all(v.state == END for v in self.versions.values())
+
+    def wanted(self, num_versions: int) -> list[Version[T]]:
+        """The highest versions on disk, passing over those that fail to load."""
+        candidates = [
+            self.versions[number]
+            for number in sorted(self.on_disk, reverse=True)
+            if not self.versions[number].has_failed()
+        ]
+        return candidates[:num_versions]
+
+    def unneeded(self, num_versions: int) -> list[Version[T]]:
+        """The versions that may go; a live one only if another has taken over."""
+        wanted = self.wanted(num_versions)
+        taken_over = any(version.state == AVAILABLE for version in wanted)
+        if self.on_disk and not taken_over:
+            return []
+        return [version for version in self.available() if version not in wanted]
