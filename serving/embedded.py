@@ -1,0 +1,216 @@
+"""Answers from SavedModels in this process."""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from serving import classify_regress, servable, warmup
+from serving.batcher import Arrays, Batcher, BatchingOptions
+from serving.errors import InvalidRequestError, ServingError
+from serving.example_input import as_array
+from serving.predictor import (
+    Classification,
+    ModelSpec,
+    Prediction,
+    Regression,
+    VersionStatus,
+)
+from serving.servable import DEFAULT_SIGNATURE, Servable
+from serving.signatures import SignatureInfo, check_output_filter, select
+from serving.version_manager import Sources, VersionManager
+from serving.version_state import WatchOptions
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class EmbeddedOptions:
+    """How versions are loaded and run.
+
+    Attributes:
+        watch: When to look for versions and what to keep.
+        batching: How requests are put together; None runs each alone.
+        enable_model_warmup: Whether a version's warm-up requests are replayed.
+        prefer_litert: See `servable.load`.
+        num_run_threads: Batches that run at the same time, over all models.
+    """
+
+    watch: WatchOptions = WatchOptions()
+    batching: BatchingOptions | None = BatchingOptions()
+    enable_model_warmup: bool = True
+    prefer_litert: bool | None = None
+    num_run_threads: int = 2
+
+
+class _Loaded:
+    """A loaded version and the queues in front of its signatures."""
+
+    def __init__(self, version: Servable) -> None:
+        self.servable = version
+        self.batchers: dict[str, Batcher] = {}
+
+    def close(self) -> None:
+        self.batchers.clear()
+        self.servable.close()
+
+
+class EmbeddedPredictor:
+    """Implements `serving.predictor.Predictor`. For one event loop."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        options: EmbeddedOptions | None = None,
+        *,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Prepares; `start` begins to load.
+
+        Args:
+            sources: Returns model name to base path; see `VersionManager`.
+            options: How versions are loaded and run.
+            on_change: Called in another thread after versions came, went or failed.
+        """
+        self._options = options or EmbeddedOptions()
+        self._threads = concurrent.futures.ThreadPoolExecutor(
+            self._options.num_run_threads, thread_name_prefix="run"
+        )
+        self.versions: VersionManager[_Loaded] = VersionManager(
+            sources, self._load, self._options.watch, on_change=on_change
+        )
+
+    def start(self) -> None:
+        """Begins to look for versions and to load them."""
+        self.versions.start()
+
+    def stop(self) -> None:
+        """Frees everything. The calls in flight are over by then."""
+        self._threads.shutdown()
+        self.versions.stop()
+
+    async def predict(
+        self,
+        spec: ModelSpec,
+        inputs: Mapping[str, np.ndarray],
+        *,
+        output_filter: Sequence[str] = (),
+        timeout_s: float | None = None,
+    ) -> Prediction:
+        """Runs one signature on one batch. See `Predictor.predict`."""
+        with self._lease(spec) as (version, loaded):
+            name = spec.signature_name or DEFAULT_SIGNATURE
+            signature = loaded.servable.signature(name)
+            checked = loaded.servable.check(name, inputs)
+            check_output_filter(signature, output_filter)
+            outputs = await self._run(loaded, name, checked, timeout_s)
+            return Prediction(select(outputs, output_filter), version, name)
+
+    async def classify(
+        self,
+        spec: ModelSpec,
+        examples: Sequence[bytes],
+        *,
+        timeout_s: float | None = None,
+    ) -> Classification:
+        """Classifies serialized tf.Examples. See `Predictor.classify`."""
+        with self._lease(spec) as (version, loaded):
+            name = spec.signature_name or DEFAULT_SIGNATURE
+            classify_regress.check_classify(_example_signature(loaded.servable, name))
+            outputs = await self._run_examples(loaded, name, examples, timeout_s)
+            results = classify_regress.classifications(outputs, len(examples))
+            return Classification(results, version, name)
+
+    async def regress(
+        self,
+        spec: ModelSpec,
+        examples: Sequence[bytes],
+        *,
+        timeout_s: float | None = None,
+    ) -> Regression:
+        """Gives one value to each serialized tf.Example. See `Predictor.regress`."""
+        with self._lease(spec) as (version, loaded):
+            name = spec.signature_name or DEFAULT_SIGNATURE
+            classify_regress.check_regress(_example_signature(loaded.servable, name))
+            outputs = await self._run_examples(loaded, name, examples, timeout_s)
+            values = classify_regress.regressions(outputs, len(examples))
+            return Regression(values, version, name)
+
+    def signatures(self, spec: ModelSpec) -> tuple[int, Mapping[str, SignatureInfo]]:
+        """Returns the version that `spec` means and its signatures by name."""
+        with self._lease(spec) as (version, loaded):
+            return version, loaded.servable.signatures
+
+    def status(self, name: str, version: int | None = None) -> list[VersionStatus]:
+        """Returns the state of all versions of a model, or of one, newest first."""
+        return self.versions.status(name, version)
+
+    def models(self) -> Mapping[str, bool]:
+        """Returns every model's name, and whether a version of it is AVAILABLE."""
+        return {name: bool(found) for name, found in self.versions.available().items()}
+
+    def _load(self, path: pathlib.Path, name: str, version: int) -> _Loaded:
+        loaded = servable.load(
+            path, name, version, prefer_litert=self._options.prefer_litert
+        )
+        if self._options.enable_model_warmup:
+            try:
+                warmup.replay(loaded, path)
+            except ServingError:
+                loaded.close()
+                raise
+        return _Loaded(loaded)
+
+    @contextlib.contextmanager
+    def _lease(self, spec: ModelSpec) -> Iterator[tuple[int, _Loaded]]:
+        if not spec.name:
+            raise InvalidRequestError("ModelSpec has no name specified.")
+        if spec.label is not None:
+            raise InvalidRequestError(
+                f"Unrecognized servable version label: {spec.label}"
+            )
+        with self.versions.lease(spec.name, spec.version) as found:
+            yield found
+
+    async def _run_examples(
+        self,
+        loaded: _Loaded,
+        name: str,
+        examples: Sequence[bytes],
+        timeout_s: float | None,
+    ) -> Arrays:
+        if not examples:
+            raise InvalidRequestError("Input is empty.")
+        inputs = {classify_regress.INPUTS: as_array(examples)}
+        checked = loaded.servable.check(name, inputs)
+        return await self._run(loaded, name, checked, timeout_s)
+
+    async def _run(
+        self, loaded: _Loaded, name: str, inputs: Arrays, timeout_s: float | None
+    ) -> Arrays:
+        batcher = loaded.batchers.get(name)
+        if batcher is None:
+            batcher = self._batcher(loaded.servable, name)
+            loaded.batchers[name] = batcher
+        return await batcher.submit(inputs, timeout_s)
+
+    def _batcher(self, version: Servable, name: str) -> Batcher:
+        signature = version.signature(name)
+        batching = self._options.batching
+        return Batcher(
+            lambda inputs: version.execute(name, inputs),
+            self._threads,
+            batching or BatchingOptions(),
+            may_batch=batching is not None and signature.has_free_batch_axis,
+        )
+
+
+def _example_signature(version: Servable, name: str) -> SignatureInfo:
+    """The signature, refused in the words of Classify and Regress if not there."""
+    try:
+        return version.signature(name)
+    except ServingError:
+        raise InvalidRequestError(
+            f"No signature was found with the name: {name}"
+        ) from None
