@@ -1,0 +1,171 @@
+"""The gRPC front: method names, deadlines, statuses, health; on grpc.aio.
+
+Everything that is answered is in the services; this binds them to the engine.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from savedmodels.protos import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    predict_pb2,
+    regression_pb2,
+)
+from serving.errors import ServingError, UnavailableError
+from serving.model_service import ModelService
+from serving.prediction_service import PredictionService
+
+logger = logging.getLogger(__name__)
+
+PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
+MODEL_SERVICE = "tensorflow.serving.ModelService"
+# TF Serving's binary knows the services to health checks by these names.
+HEALTH_NAMES = ("PredictionService", "ModelService", PREDICTION_SERVICE, MODEL_SERVICE)
+
+_MAX_TEXT = 1024
+_INT32_MAX = 2**31 - 1
+_OPTIONS = (
+    ("grpc.max_receive_message_length", _INT32_MAX),
+    ("grpc.max_send_message_length", _INT32_MAX),
+    # Two servers on one port would share its calls, without a word.
+    ("grpc.so_reuseport", 0),
+)
+
+_Method = Callable[[Any, float | None], Awaitable[Any]]
+
+
+class GrpcServer:
+    """One listening port. For one event loop."""
+
+    def __init__(
+        self, prediction_service: PredictionService, model_service: ModelService
+    ) -> None:
+        """Makes a server that does not listen yet. Needs a running event loop."""
+        self._draining = False
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(options=_OPTIONS)
+        self._server.add_generic_rpc_handlers(
+            (
+                self._handlers(PREDICTION_SERVICE, _prediction(prediction_service)),
+                self._handlers(MODEL_SERVICE, _model(model_service)),
+            )
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+
+    async def start(self, host: str, port: int) -> int:
+        """Listens, and returns the port.
+
+        Args:
+            host: Name or address to listen on; an IPv6 address without brackets.
+            port: Port, or 0 for a free one.
+
+        Raises:
+            OSError: The port is taken, or the address is not this machine's.
+        """
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            bound: int = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"Cannot listen on {address}: {error}") from error
+        await self._server.start()
+        return bound
+
+    async def set_health(self, serving: Mapping[str, bool]) -> None:
+        """Tells health checks how each name fares; "" is the server as a whole."""
+        status = health_pb2.HealthCheckResponse
+        for name, ok in serving.items():
+            ok = ok and not self._draining
+            await self._health.set(name, status.SERVING if ok else status.NOT_SERVING)
+
+    async def stop(self, drain_s: float) -> None:
+        """Refuses new calls, and lets those in flight end.
+
+        Args:
+            drain_s: Seconds that they have; then they are cancelled.
+        """
+        self._draining = True
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(drain_s)
+
+    def _handlers(
+        self, service: str, methods: Mapping[str, tuple[_Method, Any, Any]]
+    ) -> grpc.GenericRpcHandler:
+        return grpc.method_handlers_generic_handler(
+            service,
+            {
+                name: grpc.unary_unary_rpc_method_handler(
+                    self._bound(f"{service}/{name}", method),
+                    request_deserializer=request.FromString,
+                    response_serializer=response.SerializeToString,
+                )
+                for name, (method, request, response) in methods.items()
+            },
+        )
+
+    def _bound(self, name: str, method: _Method) -> Callable[..., Awaitable[Any]]:
+        """Wraps a service's method: its errors become statuses."""
+
+        async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
+            try:
+                if self._draining:
+                    raise UnavailableError("The server is shutting down.")
+                return await method(request, context.time_remaining())
+            except ServingError as error:
+                code, text = error.grpc_code, str(error)
+            except asyncio.CancelledError:
+                raise
+            except Exception:
+                logger.exception("Unexpected error while answering %s", name)
+                code = grpc.StatusCode.INTERNAL
+                text = "Internal error, logged by the server."
+            await context.abort(code, shortened(text))
+
+        return answer
+
+
+def shortened(text: str) -> str:
+    """Returns an error's text, cut as TF Serving cuts it for gRPC's headers."""
+    return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "...TRUNCATED"
+
+
+def _prediction(service: PredictionService) -> dict[str, tuple[_Method, Any, Any]]:
+    return {
+        "Predict": (
+            service.predict,
+            predict_pb2.PredictRequest,
+            predict_pb2.PredictResponse,
+        ),
+        "Classify": (
+            service.classify,
+            classification_pb2.ClassificationRequest,
+            classification_pb2.ClassificationResponse,
+        ),
+        "Regress": (
+            service.regress,
+            regression_pb2.RegressionRequest,
+            regression_pb2.RegressionResponse,
+        ),
+        "GetModelMetadata": (
+            service.get_model_metadata,
+            get_model_metadata_pb2.GetModelMetadataRequest,
+            get_model_metadata_pb2.GetModelMetadataResponse,
+        ),
+    }
+
+
+def _model(service: ModelService) -> dict[str, tuple[_Method, Any, Any]]:
+    return {
+        "GetModelStatus": (
+            service.get_model_status,
+            get_model_status_pb2.GetModelStatusRequest,
+            get_model_status_pb2.GetModelStatusResponse,
+        )
+    }

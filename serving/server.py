@@ -1,0 +1,246 @@
+"""One process that serves a store over gRPC and REST, from start to clean end."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+
+import uvicorn
+import uvloop
+
+from serving import flags, rest_server, version_folders
+from serving.embedded import EmbeddedPredictor
+from serving.flags import ServerOptions
+from serving.grpc_server import HEALTH_NAMES, GrpcServer
+from serving.model_service import ModelService
+from serving.prediction_service import PredictionService
+from serving.version_manager import Sources
+
+logger = logging.getLogger(__name__)
+
+_BACKLOG = 2048
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serves until SIGTERM or Ctrl-C.
+
+    Once every version that was found is loaded, one line on stdout says where:
+    `serving: gRPC 127.0.0.1:8500, REST http://127.0.0.1:8501, models: mnist/1`.
+
+    Args:
+        argv: Flags; None for the process's own.
+
+    Returns:
+        Exit code: 0 after a clean end, 1 where a port cannot be had.
+    """
+    options = flags.parse(argv)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        uvloop.run(Server(options).run())
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+class Server:
+    """The server of one command line. For one event loop, and one run."""
+
+    def __init__(self, options: ServerOptions) -> None:
+        """Prepares; `run` does it all.
+
+        Args:
+            options: What to serve, where, and how.
+        """
+        self._options = options
+        self._ports = (0, -1)
+        self._draining = False
+        self._announced = False
+        self._known: set[str] = set()
+
+    async def run(self) -> None:
+        """Serves until the process is told to stop.
+
+        Raises:
+            OSError: A port is taken, or the address is not this machine's.
+        """
+        options = self._options
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        self._predictor = EmbeddedPredictor(
+            _sources(options),
+            options.embedded,
+            on_change=self._note_change,
+        )
+        stop = _stop_signal(self._loop)
+        rest_socket = _listen(options.host, options.rest_api_port)
+        self._grpc = GrpcServer(
+            PredictionService(self._predictor, as_content=options.as_content),
+            ModelService(self._predictor),
+        )
+        await self._tell_health()
+        port = await self._grpc.start(options.host, options.port)
+        rest = self._rest_server()
+        rest_run = None
+        rest_port = -1
+        if rest_socket is not None:
+            rest_port = rest_socket.getsockname()[1]
+            rest_run = asyncio.create_task(rest.serve(sockets=[rest_socket]))
+        self._ports = (port, rest_port)
+        self._predictor.start()
+        follower = asyncio.create_task(self._follow_changes())
+        await stop.wait()
+        logger.info("Told to stop: calls in flight have %g s", options.drain_s)
+        self._draining = True
+        follower.cancel()
+        rest.should_exit = True
+        await self._grpc.stop(options.drain_s)
+        if rest_run is not None:
+            await rest_run
+        # Versions may take a moment to close, and nothing else is left to do.
+        await asyncio.to_thread(self._predictor.stop)
+
+    def ready(self) -> bool:
+        """Whether what was found at the start is loaded, and some model answers."""
+        settled = self._announced or self._predictor.versions.settled()
+        return not self._draining and settled and any(self._models().values())
+
+    def _note_change(self) -> None:
+        # Called by the thread that watches the versions.
+        self._loop.call_soon_threadsafe(self._changed.set)
+
+    def _models(self) -> dict[str, bool]:
+        return dict(self._predictor.models())
+
+    async def _follow_changes(self) -> None:
+        """Keeps health true, and memory tidy, as versions come and go."""
+        while True:
+            await self._tell_health()
+            if not self._announced and self._predictor.versions.settled():
+                await asyncio.to_thread(_tidy_memory)
+                self._announced = True
+                await self._tell_health()
+                self._announce()
+            await self._changed.wait()
+            self._changed.clear()
+            if self._announced and self._predictor.versions.settled():
+                await asyncio.to_thread(_tidy_memory)
+
+    async def _tell_health(self) -> None:
+        models = self._models()
+        ready = self.ready()
+        names = {"": ready, **dict.fromkeys(HEALTH_NAMES, ready)}
+        gone = dict.fromkeys(self._known - models.keys(), False)
+        self._known.update(models)
+        await self._grpc.set_health({**names, **gone, **models})
+
+    def _announce(self) -> None:
+        host = _bracketed(self._options.host)
+        port, rest_port = self._ports
+        rest = f"http://{host}:{rest_port}" if rest_port >= 0 else "none"
+        available = self._predictor.versions.available()
+        models = [f"{name}/{v}" for name, found in available.items() for v in found]
+        print(
+            f"serving: gRPC {host}:{port}, REST {rest}, "
+            f"models: {', '.join(models) or 'none'}",
+            flush=True,
+        )
+        if not models:
+            where = self._options.store or self._options.model_base_path
+            print(
+                f"No version in `{where}` can be served yet: waiting for one. "
+                "To make one, type `make train MODEL=mnist_classifier`.",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def _rest_server(self) -> "_Uvicorn":
+        app = rest_server.make_app(
+            self._predictor,
+            ready=self.ready,
+            timeout_s=self._options.rest_api_timeout_s,
+            cors=self._options.rest_api_enable_cors_support,
+        )
+        return _Uvicorn(
+            uvicorn.Config(
+                app,
+                loop="none",
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                interface="asgi3",
+                access_log=False,
+                log_config=None,
+                log_level=logging.WARNING,
+                server_header=False,
+                backlog=_BACKLOG,
+                timeout_graceful_shutdown=max(1, round(self._options.drain_s)),
+            )
+        )
+
+
+class _Uvicorn(uvicorn.Server):
+    """Leaves the signals to the process's own handlers."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _sources(options: ServerOptions) -> Sources:
+    store = options.store
+    if store is not None:
+        return lambda: version_folders.models_in(store)
+    base_path = options.model_base_path
+    if base_path is None:
+        raise ValueError("Expected a store or a base path. Received: neither.")
+    return lambda: {options.model_name: base_path}
+
+
+def _listen(host: str, port: int) -> socket.socket | None:
+    """Opens the REST port, so that a taken one is known before anything starts."""
+    if port < 0:
+        return None
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise OSError(
+            f"Cannot listen on {_bracketed(host)}:{port} for REST: {error.strerror}. "
+            "Another port: --rest_api_port=N (make: REST_PORT=N), 0 for a free one."
+        ) from error
+
+
+def _stop_signal(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
+    """An event that SIGTERM and Ctrl-C set; a second one ends the process at once."""
+    stop = asyncio.Event()
+
+    def on_signal(number: int) -> None:
+        stop.set()
+        loop.remove_signal_handler(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    return stop
+
+
+def _tidy_memory() -> None:
+    """Takes what is loaded out of the garbage collector's sight.
+
+    With TensorFlow imported a full collection stops everything for 180 ms, and JSON
+    sets them off all the time. What is frozen is first thawed, so that versions that
+    were unloaded are freed.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
