@@ -23,14 +23,23 @@ def dataset_names() -> list[str]:
     return _module_names(_TRAINERS / "datasets")
 
 
+def check_model(name: str) -> None:
+    """Accepts a model's name, without importing anything.
+
+    Raises:
+        UsageError: There is no such model. Names the nearest there is.
+    """
+    if name not in model_names():
+        raise UsageError(_unknown("model", name, model_names()))
+
+
 def load_model(name: str) -> types.ModuleType:
     """Imports `trainers/<name>.py`.
 
     Raises:
         UsageError: There is no such model.
     """
-    if name not in model_names():
-        raise UsageError(_unknown("model", name, model_names()))
+    check_model(name)
     return importlib.import_module(f"trainers.{name}")
 
 

@@ -6,7 +6,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from savedmodels.errors import UsageError
@@ -125,6 +125,26 @@ def as_dict(config: TrainConfig) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
+def from_dict(kind: type[Config], fields: Mapping[str, Any]) -> Config:
+    """Returns the Config that `as_dict` was asked about.
+
+    Args:
+        kind: The model's Config class.
+        fields: Values by field; what is missing keeps its default.
+
+    Raises:
+        UsageError: A field that the model no longer has, or a value it refuses.
+    """
+    names = [field.name for field in dataclasses.fields(kind)]
+    unknown = sorted(set(fields) - set(names))
+    if unknown:
+        raise UsageError(
+            f"The saved Config does not fit this model. Expected {', '.join(names)}. "
+            f"Received also: {', '.join(unknown)}."
+        )
+    return kind(**{name: _frozen(value) for name, value in fields.items()})
+
+
 def fingerprint(config: TrainConfig) -> str:
     """Returns 12 hexadecimal digits that are equal for equal training.
 
@@ -134,6 +154,11 @@ def fingerprint(config: TrainConfig) -> str:
     del fields["datasets_dir"]
     canonical = json.dumps(fields, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def _frozen(value: Any) -> Any:
+    """Returns JSON's lists as the tuples that a Config holds."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def _parse(text: str, hint: Any) -> Any:

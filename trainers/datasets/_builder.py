@@ -31,8 +31,7 @@ class About:
     splits: Mapping[str, int]
 
 
-# Not registered: TFDS's own catalogue keeps its names, `tfds.builder("mnist")` too.
-class PackagedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class PackagedBuilder(tfds.core.GeneratorBasedBuilder):
     """Reads a data set from a package; a subclass gives the four parts below.
 
     A module `trainers/datasets/<name>.py` holds one, named as the module in
@@ -47,6 +46,10 @@ class PackagedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     PACKAGE: ClassVar[Package]
     ABOUT: ClassVar[About]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        # The names in TFDS's catalogue stay its own: it has a `mnist` too.
+        super().__init_subclass__(skip_registration=True, **kwargs)
 
     @classmethod
     @abc.abstractmethod

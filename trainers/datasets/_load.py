@@ -16,13 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow_datasets as tfds
 
-from savedmodels.errors import UsageError
-from trainers._catalog import (
-    CATALOGUE_PREFIX,
-    check_dataset,
-    dataset_names,
-    load_dataset,
-)
+from savedmodels.errors import MaaskitError, UsageError
+from trainers._catalog import check_dataset, load_dataset
+from trainers.datasets import _tfds
 from trainers.datasets._builder import DOWNLOADS, PackagedBuilder
 from trainers.datasets._package import DatasetError, lock, say, told
 
@@ -85,12 +81,19 @@ def prepare(name: str, datasets_dir: Directory) -> tfds.core.DatasetBuilder:
     builder = _builder(name, root)
     if _is_ready(builder):
         return builder
-    with told(f"Data set `{name}`", root):
-        with lock(root / f".{name.replace('/', '-')}.lock", f"data set `{name}`"):
-            builder = _builder(name, root)  # another process may have been faster
-            if not _is_ready(builder):
-                _remove_leftovers(builder)
+    # One lock for all configs of a data set: they share downloads.
+    kind = "tfds-" if _tfds.is_catalogue(name) else ""
+    lock_path = root / f".{kind}{builder.name}.lock"
+    with told(f"Data set `{name}`", root), lock(lock_path, f"`{name}`") as held:
+        builder = _builder(name, root)  # another process may have been faster
+        if not _is_ready(builder):
+            _remove_leftovers(builder)
+            start = time.monotonic()
+            if _tfds.is_catalogue(name):
+                _tfds.write(name, root, held)
+            else:
                 _write(name, builder, root)
+            say(f"Data set `{name}` is ready after {time.monotonic() - start:.0f} s")
     return _builder(name, root)
 
 
@@ -111,7 +114,7 @@ def facts(name: str, datasets_dir: Directory) -> dict[str, Any]:
     """
     check_dataset(name)
     root = pathlib.Path(datasets_dir)
-    if name.startswith(CATALOGUE_PREFIX):
+    if _tfds.is_catalogue(name):
         return _catalogue_facts(name, _builder(name, root))
     kind = _class(name)
     known = {
@@ -143,16 +146,9 @@ def _class(name: str) -> type[PackagedBuilder]:
 
 
 def _builder(name: str, root: pathlib.Path) -> tfds.core.DatasetBuilder:
-    if not name.startswith(CATALOGUE_PREFIX):
-        return _class(name)(data_dir=root)
-    # A folder of its own: the catalogue has a `mnist` too.
-    try:
-        return tfds.builder(name.removeprefix(CATALOGUE_PREFIX), data_dir=root / "tfds")
-    except (tfds.core.DatasetNotFoundError, ValueError, AssertionError) as error:
-        raise UsageError(
-            f"Data set `{name}` cannot be opened. Expected a name, config and version "
-            f"of the TFDS catalogue. Received: {_first_line(error)}"
-        ) from error
+    if _tfds.is_catalogue(name):
+        return _tfds.builder(name, root)
+    return _class(name)(data_dir=root)
 
 
 def _is_ready(builder: tfds.core.DatasetBuilder) -> bool:
@@ -161,42 +157,35 @@ def _is_ready(builder: tfds.core.DatasetBuilder) -> bool:
 
 
 def _write(name: str, builder: tfds.core.DatasetBuilder, root: pathlib.Path) -> None:
-    """Fetches and writes a data set; the caller holds the lock."""
-    import tensorflow as tf  # here only: who reads facts does not need it
-
-    catalogue = name.startswith(CATALOGUE_PREFIX)
-    start = time.monotonic()
-    if catalogue:
-        say(
-            f"Data set `{name}`: a download starts. Without a network it gives up "
-            "after about four minutes; Ctrl-C stops it."
-        )
-    else:
-        say(f"Preparing data set `{name}` in {root}")
-        tfds.disable_progress_bar()  # PackagedBuilder has its own
+    """Fetches and writes a packaged data set; the caller holds the lock."""
+    say(f"Preparing data set `{name}` in {root}")
+    tfds.disable_progress_bar()  # PackagedBuilder has its own
     # TFDS announces itself on stdout, which belongs to the command's own result.
     quiet = contextlib.redirect_stdout(io.StringIO())
     try:
         with quiet:
             builder.download_and_prepare(download_dir=root / DOWNLOADS)
-    except DatasetError:
-        raise
-    except tf.errors.OpError as error:
-        raise DatasetError(
-            f"Data set `{name}` could not be written to {root}. Received: "
-            f"{_first_line(error)}. Free space there, or name another folder with "
-            "DATASETS=, and run again."
-        ) from error
     except Exception as error:
-        if not catalogue:
-            raise
-        # Any of the catalogue's 400 builders, any site they load from.
-        raise DatasetError(
-            f"Data set `{name}` could not be downloaded. Received: "
-            f"{type(error).__name__}: {_first_line(error)}. Packaged data sets need "
-            f"only the package index: DATASET={' or '.join(dataset_names())}."
-        ) from error
-    say(f"Data set `{name}` is ready after {time.monotonic() - start:.0f} s")
+        raise _explained(name, root, error) from error
+
+
+def _explained(name: str, root: pathlib.Path, error: Exception) -> Exception:
+    """Returns the message for an error of TFDS, or the error itself if it is a bug."""
+    import tensorflow as tf  # here only: who reads facts does not need it
+
+    # TFDS raises errors anew, as other types, with what happened as their cause.
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MaaskitError):
+            return cause
+        if isinstance(cause, OSError | tf.errors.OpError):
+            return DatasetError(
+                f"Data set `{name}` could not be written to {root}. Received: "
+                f"{_tfds.first_line(cause)}. Free space there, or name another folder "
+                "with DATASETS=, and run again."
+            )
+        cause = cause.__cause__
+    return error
 
 
 def _remove_leftovers(builder: tfds.core.DatasetBuilder) -> None:
@@ -271,8 +260,3 @@ def _catalogue_facts(name: str, builder: tfds.core.DatasetBuilder) -> dict[str, 
         "splits": {split: info.splits[split].num_examples for split in info.splits},
         "prepared": _is_ready(builder),
     }
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__

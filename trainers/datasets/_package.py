@@ -21,6 +21,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from typing import IO
 
 from savedmodels.errors import MaaskitError
 from trainers.datasets import _sdist_backend
@@ -121,11 +122,12 @@ def read_member(archive: pathlib.Path, member: str) -> bytes:
 
 
 @contextlib.contextmanager
-def lock(path: pathlib.Path, what: str) -> Iterator[None]:
+def lock(path: pathlib.Path, what: str) -> Iterator[IO[str]]:
     """Holds `path` locked against other processes; says so when it has to wait.
 
     The lock goes with its process, however that ends. The empty file stays: removing
-    it would let two processes hold the "same" lock.
+    it would let two processes hold the "same" lock. Yields the open file, for child
+    processes that are to hold the lock too.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
@@ -134,7 +136,7 @@ def lock(path: pathlib.Path, what: str) -> Iterator[None]:
         except BlockingIOError:
             say(f"Waiting for another process that prepares {what}")
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield file
 
 
 @contextlib.contextmanager
@@ -180,16 +182,8 @@ def _download(package: Package, target: pathlib.Path) -> None:
     try:
         output = _run_pip(package, staging)
         fetched = staging / "got" / package.filename
-        if not fetched.is_file():
+        if not _is_whole(package, fetched):
             raise _failure(package, target, _summary(output))
-        received = _sha256(fetched)
-        if received != package.sha256:
-            raise _failure(
-                package,
-                target,
-                f"the file has another sha256. Expected: {package.sha256}. "
-                f"Received: {received}",
-            )
         os.replace(fetched, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -246,10 +240,17 @@ def _summary(output: str) -> str:
             f"the file has another sha256. Expected: {expected}. Received: {received}"
         )
     errors = re.findall(r"^ERROR: (.+)$", output, re.MULTILINE)
-    broken = re.findall(r"connection broken by '(.+?)':? /", output)
     lines = output.strip().splitlines()
-    reason = errors[-1] if errors else lines[-1] if lines else "pip printed nothing"
-    return f"{reason} ({broken[-1]})" if broken else reason
+    if errors and errors[-1] != "Exception:":  # a traceback follows that one
+        reason = errors[-1]
+    else:
+        reason = lines[-1] if lines else "pip printed nothing"
+    # "No matching distribution" is how pip ends where it reached no index at all.
+    broken = re.findall(r"connection broken by (.+): /", output)
+    if broken:
+        cause = re.search(r"\[Errno [^'\")]+", broken[-1])
+        reason += f" (no connection: {cause[0] if cause else broken[-1]})"
+    return reason
 
 
 def _failure(

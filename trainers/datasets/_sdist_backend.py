@@ -6,6 +6,7 @@ pip's process alone: it repeats the metadata that the sdist carries in `PKG-INFO
 It knows the standard library only, for a copy of it runs by itself.
 """
 
+import email
 import pathlib
 
 
@@ -25,11 +26,14 @@ def prepare_metadata_for_build_wheel(
         config_settings: Ignored.
     """
     del config_settings
-    folder = pathlib.Path(metadata_directory) / "sdist.dist-info"
-    folder.mkdir()
     metadata = pathlib.Path("PKG-INFO").read_text(encoding="utf-8")
+    fields = email.message_from_string(metadata)
+    # pip compares this name with what it was asked for.
+    name = f"{fields['Name'].replace('-', '_')}-{fields['Version']}.dist-info"
+    folder = pathlib.Path(metadata_directory) / name
+    folder.mkdir()
     (folder / "METADATA").write_text(metadata, encoding="utf-8")
-    return folder.name
+    return name
 
 
 class _Legacy:

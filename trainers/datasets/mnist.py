@@ -29,7 +29,7 @@ NUM_CLASSES = 10
 MEMBER = "mnist/data/mnist.pkl.gz"
 
 
-class Mnist(PackagedBuilder, skip_registration=True):
+class Mnist(PackagedBuilder):
     """Builds `image` [28, 28, 1] uint8 and `label` [] int64."""
 
     VERSION = tfds.core.Version("1.0.0")
