@@ -1,0 +1,273 @@
+"""The one training loop: every model is trained, judged and reported by `fit`.
+
+A model file says what is trained; here is how: on which devices, from which
+checkpoint on, with which files written. What a run leaves in its folder:
+
+    checkpoints/     the best epoch's weights, and the state to go on from
+    logs/            TensorBoard
+    metrics.json     configuration, curves, test metrics, speed, machine
+    report.png       curves, confusion matrix, worst mistakes
+
+A run that was killed goes on at its last finished epoch when the same command is
+given again; one that was killed after its last epoch goes on at the evaluation.
+"""
+
+import contextlib
+import dataclasses
+import importlib
+import pathlib
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from savedmodels import signature
+from savedmodels.signature import SERVING_DEFAULT, Signatures
+from trainers import _callbacks, _checkpoints, _machine, _report, _runs, _strategy
+from trainers._checkpoints import NetworkChangedError, Progress
+from trainers._config import TrainConfig, as_dict
+from trainers._errors import DivergedError, TrainingError
+from trainers._evaluation import Answer, Arrays, Evaluation
+from trainers._runs import Run
+from trainers.datasets import _pipeline
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """A trained model, and what is known of it.
+
+    Attributes:
+        model: With the weights of the epoch that had the lowest validation loss, in
+            float32 and on one device, whatever it was trained on.
+        signatures: Of this model, checked.
+        run: Its folder; call `run.finish` once the model is exported.
+        history: Curve name to one value per epoch.
+        evaluation: On the test split.
+        metrics: Those of `evaluation`.
+        seconds: Spent in epochs, all processes of a resumed run together.
+        examples_per_second: In training steps, all replicas together.
+        hardware: What it was trained on.
+    """
+
+    model: Any
+    signatures: Signatures
+    run: Run
+    history: Mapping[str, list[float]]
+    evaluation: Evaluation
+    metrics: Mapping[str, float]
+    seconds: float
+    examples_per_second: float
+    hardware: Mapping[str, Any]
+
+
+def fit(
+    module: types.ModuleType,
+    config: TrainConfig,
+    *,
+    runs: pathlib.Path,
+    strategy: str = "auto",
+    profile: bool = False,
+) -> Fitted:
+    """Trains a model, or goes on with a run that was interrupted.
+
+    Args:
+        module: The model file, such as `trainers.mnist_classifier`.
+        config: Its `Config`.
+        runs: Folder of all runs.
+        strategy: `auto`, `default` or `mirrored`; see `_strategy.make_strategy`.
+        profile: Whether TensorBoard gets a profile of some steps.
+
+    Returns:
+        The trained model. The caller exports it and calls `run.finish`.
+
+    Raises:
+        UsageError: No such strategy or data set.
+        TrainingError: The loss became NaN, or files cannot be written.
+        SignatureError: The model's signatures break the contract; told before
+            training.
+    """
+    name = module.__name__.rpartition(".")[2]
+    devices = _strategy.make_strategy(strategy)
+    run = _runs.open_run(runs, name, config)
+    try:
+        try:
+            progress = _train(module, config, run, devices, profile)
+        except NetworkChangedError as error:
+            print(f"{run.path} was begun with another network: starting anew")
+            run.fail(str(error))
+            run = _runs.open_run(runs, name, config)
+            progress = _train(module, config, run, devices, profile)
+        return _finish(module, config, run, progress)
+    except DivergedError as error:
+        run.fail(str(error))
+        raise
+    except BaseException:
+        run.close()
+        raise
+
+
+def answer_of(signatures: Signatures) -> Answer:
+    """Returns a function that runs `serving_default` of a live model.
+
+    Args:
+        signatures: The model's, kept by the contract.
+    """
+    function = signatures[SERVING_DEFAULT]
+    aliases = list(signature.check(signatures)[SERVING_DEFAULT].inputs)
+
+    def answer(inputs: Arrays) -> dict[str, np.ndarray]:
+        outputs = function(*(tf.constant(inputs[alias]) for alias in aliases))
+        return {alias: output.numpy() for alias, output in outputs.items()}
+
+    return answer
+
+
+def _train(
+    module: types.ModuleType,
+    config: TrainConfig,
+    run: Run,
+    devices: tf.distribute.Strategy,
+    profile: bool,
+) -> Progress:
+    """Brings the run to its last epoch and says how it went."""
+    keras.utils.set_random_seed(config.seed)
+    train, validation = module.make_datasets(config)
+    with _precision(_strategy.mixed_precision(config)), devices.scope():
+        model = module.make_model(config)
+    model.jit_compile = _strategy.xla(config, devices)
+    # Checked here, so that a mistake in a signature costs no training.
+    answer = answer_of(module.make_signatures(model, config))
+
+    progress = _checkpoints.restore_last(run.checkpoints, model)
+    if progress.epochs:
+        print(f"Going on with {run.path} after epoch {progress.epochs}", flush=True)
+    stopped = progress.stopped_early(config.early_stopping_epochs)
+    if progress.epochs == config.epochs or stopped:
+        return progress
+
+    _pipeline.skip_epochs(train, progress.epochs)
+    callbacks = _callbacks.make_callbacks(
+        _flavour(model),
+        config,
+        run,
+        progress,
+        lambda: module.evaluate(answer, config, "validation"),
+        profile,
+    )
+    try:
+        model.fit(
+            train,
+            validation_data=validation,
+            epochs=config.epochs,
+            initial_epoch=progress.epochs,
+            # Said although known: else Keras begins each pass twice, and a resumed
+            # run would see another order than one that was never interrupted.
+            steps_per_epoch=int(train.cardinality()),
+            callbacks=callbacks,
+            verbose=1 if sys.stdout.isatty() else 0,
+            shuffle=False,
+        )
+    except KeyboardInterrupt:
+        if progress.epochs:
+            print(f"\nStopped. The same command goes on after epoch {progress.epochs}.")
+        raise
+    return progress
+
+
+def _finish(
+    module: types.ModuleType, config: TrainConfig, run: Run, progress: Progress
+) -> Fitted:
+    """Judges the best epoch on the test split and writes the report."""
+    # Built anew: plain variables and float32, whatever it was trained on.
+    model = module.make_model(config)
+    _checkpoints.restore_best(run.checkpoints, model, progress)
+    signatures = module.make_signatures(model, config)
+    result = module.evaluate(answer_of(signatures), config, "test")
+    fitted = Fitted(
+        model=model,
+        signatures=signatures,
+        run=run,
+        history=progress.history,
+        evaluation=result,
+        metrics=result.metrics,
+        seconds=progress.seconds,
+        examples_per_second=progress.examples / progress.training_seconds,
+        hardware=_machine.describe(),
+    )
+    _write_down(fitted, module.__name__, config, progress)
+    return fitted
+
+
+def _write_down(
+    fitted: Fitted, name: str, config: TrainConfig, progress: Progress
+) -> None:
+    """Writes `metrics.json` and `report.png`."""
+    content = {
+        "config": as_dict(config),
+        "history": fitted.history,
+        "best_epoch": progress.best_epoch,
+        "test": dict(fitted.metrics),
+        "seconds": round(fitted.seconds, 1),
+        "examples_per_second": round(fitted.examples_per_second, 1),
+        "hardware": fitted.hardware,
+    }
+    title = _title(name.rpartition(".")[2], fitted, progress)
+    try:
+        _runs.write_json(fitted.run.path / "metrics.json", content)
+        _report.write(
+            fitted.run.path / "report.png", title, fitted.history, fitted.evaluation
+        )
+    except OSError as error:
+        raise TrainingError(
+            f"The report cannot be written to `{fitted.run.path}`. A folder on a disk "
+            f"with free space was expected. Received: {error}. Free some space and "
+            f"type the same command again: it goes on at the report."
+        ) from error
+
+
+def _title(name: str, fitted: Fitted, progress: Progress) -> str:
+    """What was reached, and at what cost."""
+    metrics = ", ".join(
+        f"{metric.replace('_', ' ')} "
+        + (f"{value:.2%}" if metric == "accuracy" else f"{value:.4g}")
+        for metric, value in fitted.metrics.items()
+        if "/" not in metric  # those of single classes
+    )
+    machine = fitted.hardware
+    processors = ", ".join(machine["gpus"]) or (
+        f"{machine['cpu']}, {machine['cpu_cores']} cores"
+    )
+    return (
+        f"{name}: test {metrics}\n"
+        f"best epoch {progress.best_epoch} of {progress.epochs}, "
+        f"{fitted.seconds / 60:.1f} minutes, "
+        f"{fitted.examples_per_second:,.0f} examples/s on {processors}"
+    )
+
+
+@contextlib.contextmanager
+def _precision(mixed: bool) -> Iterator[None]:
+    """Makes layers compute in float16, in this block alone."""
+    before = keras.config.dtype_policy()
+    if mixed:
+        keras.config.set_dtype_policy("mixed_float16")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _flavour(model: Any) -> types.ModuleType:
+    """The library that the model was built with: `keras` or `tf_keras`."""
+    for kind in type(model).__mro__:
+        name = kind.__module__.partition(".")[0]
+        if name in ("keras", "tf_keras"):
+            return importlib.import_module(name)
+    raise TypeError(
+        "A model of Keras or tf_keras was expected. "
+        f"Received: {type(model).__module__}.{type(model).__qualname__}"
+    )
