@@ -44,7 +44,7 @@ def tensor(value: Any, info: TensorInfo) -> np.ndarray:
     Args:
         value: Number, string, boolean, `{"b64": ...}`, or nested lists of these, all
             of one shape.
-        info: Gives the dtype. The shape is the value's.
+        info: Gives the dtype. The shape is the value's, except that of `[]`.
 
     Returns:
         [the lists' lengths] array of `info.dtype`. Numbers too large for a float are
@@ -56,7 +56,12 @@ def tensor(value: Any, info: TensorInfo) -> np.ndarray:
         UnimplementedError: The dtype has no JSON form.
     """
     array = convert(value, info.dtype)
-    return _one_by_one(value, info) if array is None else array
+    if array is None:
+        array = _one_by_one(value, info)
+    if array.shape == (0,) and info.shape and None not in info.shape[1:]:
+        # JSON cannot show the inner shape of no rows, but the signature knows it.
+        array = array.reshape(0, *info.shape[1:])
+    return array
 
 
 def is_base64(value: Any) -> bool:

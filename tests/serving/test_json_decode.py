@@ -118,6 +118,16 @@ def test_a_dtype_without_a_json_form_is_unimplemented(dtype, name):
     assert str(caught.value) == f"Conversion of JSON Value: 1 to type: {name}"
 
 
+def test_no_rows_have_the_inner_shape_of_the_signature():
+    def shape(declared):
+        x = TensorInfo("x:0", np.dtype(np.uint8), declared, "DT_UINT8")
+        return json_tensor.tensor([], x).shape
+
+    assert shape((None, 28, 28, 1)) == (0, 28, 28, 1)
+    assert shape((None, None)) == (0,)
+    assert shape(None) == (0,)
+
+
 def test_lists_deeper_than_an_array_can_be_are_refused():
     value = 1
     for _ in range(65):
