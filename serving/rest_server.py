@@ -22,6 +22,7 @@ from serving import example_codec, json_decode, json_document, json_encode, rest
 from serving.errors import DeadlineExceededError, InvalidRequestError, ServingError
 from serving.predictor import ModelSpec, Predictor
 from serving.rest_http import App, Receive, Response, Scope, Send
+from serving.servable import DEFAULT_SIGNATURE
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,6 @@ _QUESTION = re.compile(
     rf"/v1/models(?:/([^/:]+))?{_VERSION_OR_LABEL}(?:/(metadata))?",
     re.IGNORECASE | re.ASCII,
 )
-_DEFAULT_SIGNATURE = "serving_default"
 _MAX_VERSION = 2**63 - 1
 _CORS_HEADERS = (
     (b"access-control-allow-origin", b"*"),
@@ -144,7 +144,7 @@ class _Api:
         document = await rest_http.off_loop(size, json_document.parse, body)
         name = json_document.signature_name(document)
         _, signatures = self._predictor.signatures(spec)
-        wanted = name or _DEFAULT_SIGNATURE
+        wanted = name or DEFAULT_SIGNATURE
         if wanted not in signatures:
             raise InvalidRequestError(
                 f'Serving signature name: "{wanted}" not found in signature def'

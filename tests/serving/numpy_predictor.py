@@ -1,4 +1,4 @@
-"""A `Predictor` of a few models in numpy, and the REST application running over it."""
+"""A `Predictor` of a few models in numpy, and both protocols' servers over it."""
 
 import asyncio
 import contextlib
@@ -19,13 +19,12 @@ from serving.errors import (
     ServableNotFoundError,
     UnavailableError,
 )
-from serving.predictor import (
-    Classification,
-    Prediction,
-    Regression,
-    VersionStatus,
-)
+from serving.grpc_server import GrpcServer
+from serving.model_service import ModelService
+from serving.prediction_service import PredictionService
+from serving.predictor import Classification, Prediction, Regression, VersionStatus
 from serving.servable import SignatureInfo, TensorInfo
+from serving.signatures import check_output_filter, select
 
 FLOAT = (np.float32, "DT_FLOAT")
 INT = (np.int32, "DT_INT32")
@@ -51,7 +50,10 @@ MODELS = {
     ),
     "multi_io": (
         signature({"a": FLOAT, "b": INT}, {"total": FLOAT, "scaled": FLOAT}),
-        lambda a, b: {"total": a.sum(axis=1), "scaled": a * b[:, np.newaxis]},
+        lambda a, b: {
+            "total": a.sum(axis=1),
+            "scaled": a * b[:, np.newaxis].astype(np.float32),
+        },
     ),
     "echo": (
         signature({"text": TEXT}, {"text": TEXT, "text_bytes": TEXT}),
@@ -71,9 +73,11 @@ class NumpyPredictor:
         delay_s: Seconds each answer takes.
         full: Whether predict refuses as a full queue does.
         broken: Whether predict has a bug.
+        calls: How often predict was called.
     """
 
     def __init__(self):
+        self.calls = 0
         self.delay_s = 0.0
         self.full = False
         self.broken = False
@@ -94,6 +98,7 @@ class NumpyPredictor:
 
     async def predict(self, spec, inputs, *, output_filter=(), timeout_s=None):
         version = self._version(spec)
+        self.calls += 1
         await asyncio.sleep(self.delay_s)
         if self.broken:
             raise RuntimeError("secret of the server")
@@ -105,7 +110,12 @@ class NumpyPredictor:
             outputs = MODELS[spec.name][1](**inputs)
         except (ValueError, IndexError) as error:  # as an op refuses a shape
             raise InvalidRequestError(str(error)) from error
-        return Prediction(outputs, version, spec.signature_name or "serving_default")
+        check_output_filter(MODELS[spec.name][0], output_filter)
+        return Prediction(
+            select(outputs, output_filter),
+            version,
+            spec.signature_name or "serving_default",
+        )
 
     def _x(self, examples):
         parsed = [example_pb2.Example.FromString(example) for example in examples]
@@ -141,12 +151,12 @@ class NumpyPredictor:
 
 
 @contextlib.contextmanager
-def running(predictor, **options) -> Iterator[int]:
-    """Runs the REST application on a free port, which it gives."""
+def running(predictor, port=0, **options) -> Iterator[int]:
+    """Runs the REST application on a port, a free one for 0, which it gives."""
     options.setdefault("ready", lambda: True)
     app = rest_server.make_app(predictor, **options)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server(("127.0.0.1", port)) as listener:
         thread = threading.Thread(
             target=lambda: asyncio.run(server.serve(sockets=[listener]))
         )
@@ -156,6 +166,36 @@ def running(predictor, **options) -> Iterator[int]:
         finally:
             server.should_exit = True
             thread.join()
+
+
+@contextlib.contextmanager
+def running_grpc(predictor, port=0) -> Iterator[int]:
+    """Runs the gRPC server on a port, a free one for 0, which it gives."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    def wait_for(coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+
+    async def start():
+        server = GrpcServer(PredictionService(predictor), ModelService(predictor))
+        return server, await server.start("127.0.0.1", port)
+
+    server, bound = wait_for(start())
+    try:
+        yield bound
+    finally:
+        wait_for(server.stop(0.1))
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def free_port():
+    """A port on which nothing listens, as far as one can know."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
 
 
 def ask(port, method, path, body=None, headers=None):

@@ -1,0 +1,123 @@
+"""What the gRPC and the REST client share: arrays in, errors and metadata out."""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import grpc
+import numpy as np
+
+from savedmodels.protos import get_model_metadata_pb2, meta_graph_pb2, types_pb2
+from serving import errors, tensor_codec
+from serving.errors import InvalidRequestError, ServingError
+from serving.servable import SignatureInfo, TensorInfo
+
+# A server that is just starting, or being replaced, is back by then.
+CONNECT_WAITS_S = (0.1, 0.4)
+
+_CLASSES: list[type[ServingError]] = [
+    errors.InvalidRequestError,  # before the other class whose HTTP status is 400
+    errors.FailedPreconditionError,
+    errors.ServableNotFoundError,
+    errors.UnimplementedError,
+    errors.DeadlineExceededError,
+    errors.UnavailableError,
+    errors.ResourceExhaustedError,
+]
+
+
+def error_of_grpc(code: grpc.StatusCode, text: str) -> ServingError:
+    """Returns the error that a gRPC status stands for."""
+    for error_class in _CLASSES:
+        if error_class.grpc_code == code:
+            return error_class(text)
+    return ServingError(text)
+
+
+def error_of_http(status: int, text: str) -> ServingError:
+    """Returns the error that an HTTP status stands for."""
+    for error_class in _CLASSES:
+        if error_class.http_status == status:
+            return error_class(text)
+    return ServingError(text)
+
+
+def connect_waits(deadline: float) -> Iterator[bool]:
+    """Paces attempts to connect: yields whether another one follows.
+
+    Args:
+        deadline: On `time.monotonic`'s clock; no wait goes beyond it.
+    """
+    for wait_s in CONNECT_WAITS_S:
+        if time.monotonic() + wait_s > deadline:
+            break
+        yield True
+        time.sleep(wait_s)
+    yield False
+
+
+def as_array(alias: str, value: Any) -> np.ndarray:
+    """Returns an input as an array; strings as objects of bytes.
+
+    Raises:
+        InvalidRequestError: The value is ragged.
+    """
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind in "SUO":
+            # From the value itself: numpy's own strings lose NULs at their end.
+            array = np.asarray(value, np.object_)
+            flat = [_to_bytes(alias, item) for item in array.reshape(-1).tolist()]
+            encoded = np.empty(len(flat), np.object_)
+            encoded[:] = flat
+            return encoded.reshape(array.shape)
+        return array
+    except ValueError as error:
+        raise InvalidRequestError(
+            f"Input `{alias}` is not an array. Expected numbers, or nested lists of "
+            f"one shape. Received: {type(value).__name__} ({error})."
+        ) from error
+
+
+def signatures_of_map(
+    definitions: get_model_metadata_pb2.SignatureDefMap,
+) -> dict[str, SignatureInfo]:
+    """Returns the signatures of a metadata answer, by name."""
+    return {
+        name: SignatureInfo(
+            _infos(definition.inputs),
+            _infos(definition.outputs),
+            definition.method_name,
+            {
+                alias: tensor_codec.decode(default)
+                for alias, default in definition.defaults.items()
+            },
+        )
+        for name, definition in sorted(definitions.signature_def.items())
+    }
+
+
+def _to_bytes(alias: str, item: Any) -> bytes:
+    if isinstance(item, str):
+        return item.encode()
+    if isinstance(item, bytes):
+        return item
+    raise InvalidRequestError(
+        f"Input `{alias}` mixes strings with other values, or holds objects. "
+        f"Expected bytes or str. Received: {type(item).__name__}."
+    )
+
+
+def _infos(tensors: Mapping[str, meta_graph_pb2.TensorInfo]) -> dict[str, TensorInfo]:
+    infos = {}
+    for alias, tensor in sorted(tensors.items()):
+        sizes = tuple(
+            None if dim.size < 0 else dim.size for dim in tensor.tensor_shape.dim
+        )
+        infos[alias] = TensorInfo(
+            tensor.name,
+            tensor_codec.numpy_dtype(tensor.dtype),
+            None if tensor.tensor_shape.unknown_rank else sizes,
+            types_pb2.DataType.Name(tensor.dtype),
+        )
+    return infos
