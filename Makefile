@@ -12,6 +12,7 @@ READY   := $(VENV)/.ready
 STORE     ?= artifacts/models
 RUNS      ?= artifacts/runs
 DATASETS  ?= artifacts/datasets
+EXAMPLES  ?= artifacts/examples
 HOST      ?= 127.0.0.1
 PORT      ?= 8500
 REST_PORT ?= 8501
@@ -22,8 +23,8 @@ needs = $(or $($(1)),$(error $@ needs $(1)=, as in `make $@ $(example_$(@))`))
 example_train    := MODEL=mnist_classifier
 example_evaluate := MODEL=mnist_classifier
 example_show     := MODEL=mnist_classifier
-example_predict  := MODEL=mnist_classifier INPUT=digit.png
-example_score    := MODEL=mnist_classifier INPUT=images/ OUTPUT=scores.jsonl
+example_predict  := MODEL=mnist_classifier INPUT=artifacts/examples/mnist_classifier/00.png
+example_score    := MODEL=mnist_classifier INPUT=artifacts/examples/mnist_classifier OUTPUT=artifacts/scores/digits.csv
 example_prepare  := DATASET=mnist
 
 # $(call flag,--version,VERSION): the flag and its quoted value, or nothing.
@@ -53,7 +54,7 @@ prepare: $(READY) ## fetch and check DATASET without training
 	@$(PYTHON) -m pipelines.prepare $(call needs,DATASET) --datasets '$(DATASETS)'
 
 train: $(READY) ## train MODEL, check it, export it to STORE; SET="epochs=2 dropout=0.3" DATASET= STRATEGY= PROFILE=1
-	@$(PYTHON) -m pipelines.train $(call needs,MODEL) --store '$(STORE)' --runs '$(RUNS)' --datasets '$(DATASETS)' \
+	@$(PYTHON) -m pipelines.train $(call needs,MODEL) --store '$(STORE)' --runs '$(RUNS)' --datasets '$(DATASETS)' --examples '$(EXAMPLES)' \
 	  --strategy '$(STRATEGY)' $(call flag,--dataset,DATASET) $(foreach s,$(SET),--set '$(s)') $(if $(PROFILE),--profile)
 
 evaluate: $(READY) ## test metrics and confusion matrix of an exported MODEL; VERSION= DATASET=
@@ -75,7 +76,7 @@ show: $(READY) ## signatures, shapes, ops and provenance of an exported MODEL; V
 	@$(PYTHON) -m pipelines.show $(call needs,MODEL) --store '$(STORE)' $(call flag,--version,VERSION)
 
 models: $(READY) ## list models, data sets, licences and the versions in STORE
-	@$(PYTHON) -m pipelines.models --store '$(STORE)'
+	@$(PYTHON) -m pipelines.models --store '$(STORE)' --datasets '$(DATASETS)'
 
 tensorboard: $(READY) ## watch training in the browser
 	@$(PYTHON) -m tensorboard.main --logdir '$(RUNS)' --host '$(HOST)'

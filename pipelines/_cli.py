@@ -13,11 +13,12 @@ from serving.errors import ServingError
 STORE = "artifacts/models"
 RUNS = "artifacts/runs"
 DATASETS = "artifacts/datasets"
+EXAMPLES = "artifacts/examples"
 SCORES = "artifacts/scores"
 
 EXIT_INTERRUPTED = 130  # what shells give for Ctrl-C
 
-Main = Callable[[Sequence[str] | None], int]
+Main = Callable[[Sequence[str]], int]
 
 
 def command(main: Main) -> Callable[..., int]:
@@ -70,8 +71,8 @@ def add_store(arguments: argparse.ArgumentParser) -> None:
 
 
 def quiet_tensorflow() -> None:
-    """Keeps TensorFlow's start-up chatter off the terminal; errors still show."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # No other log says what this one does: that oneDNN may round differently.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    """Keeps TensorFlow's start-up chatter off the terminal; its errors still show."""
+    # Where there is no GPU, level 2 lets one message through: that there is none.
+    level = "2" if os.path.exists("/dev/nvidiactl") else "3"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", level)
     logging.getLogger("absl").setLevel(logging.ERROR)

@@ -1,0 +1,64 @@
+"""Held-out requests as files, so that a newcomer has something to send."""
+
+import base64
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+REQUEST_ROWS = 2
+IMAGE_ROWS = 16
+
+
+def write(
+    folder: pathlib.Path, model: str, inputs: Mapping[str, np.ndarray]
+) -> pathlib.Path:
+    """Writes what `serving_default` takes: one REST request, and images as PNG.
+
+    Args:
+        folder: Where to write `<model>.json` and the folder `<model>`.
+        model: Model name.
+        inputs: Alias to array [examples, ...], as `make_examples` gives them.
+
+    Returns:
+        The file to try first: an image where the model takes images, else the request.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    request = folder / f"{model}.json"
+    request.write_text(json.dumps({"instances": _instances(inputs)}) + "\n")
+    if len(inputs) == 1:
+        (array,) = inputs.values()
+        if array.dtype == np.uint8 and array.ndim == 4 and array.shape[-1] in (1, 3):
+            return _write_images(folder / model, array[:IMAGE_ROWS])
+    return request
+
+
+def _write_images(folder: pathlib.Path, images: np.ndarray) -> pathlib.Path:
+    """Writes uint8 images [n, height, width, 1 or 3]; returns the first file."""
+    folder.mkdir(exist_ok=True)
+    for index, image in enumerate(images):
+        pixels = image[..., 0] if image.shape[-1] == 1 else image
+        PIL.Image.fromarray(pixels).save(folder / f"{index:02}.png")
+    return folder / "00.png"
+
+
+def _instances(inputs: Mapping[str, np.ndarray]) -> list[Any]:
+    """The first rows as TF Serving's row format: bare values for a single input."""
+    rows = [
+        {alias: _json_value(array[row]) for alias, array in inputs.items()}
+        for row in range(min([REQUEST_ROWS, *map(len, inputs.values())]))
+    ]
+    if len(inputs) == 1:
+        (alias,) = inputs
+        return [row[alias] for row in rows]
+    return rows
+
+
+def _json_value(value: Any) -> Any:
+    """A number or list as it is, bytes as TF Serving's b64 object."""
+    if isinstance(value, bytes):
+        return {"b64": base64.b64encode(value).decode()}
+    return value.tolist()

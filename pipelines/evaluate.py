@@ -1,0 +1,74 @@
+"""Judges an exported version on held-out data: metrics and a confusion matrix."""
+
+import argparse
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pipelines import _cli
+from savedmodels import provenance, store
+from serving import servable
+from trainers import _catalog
+
+SIGNATURE = "serving_default"
+
+
+@_cli.command
+def main(argv: Sequence[str]) -> int:
+    """Runs the version over a split and prints what it is worth."""
+    arguments = _parser().parse_args(argv)
+    if arguments.dataset:
+        _catalog.check_dataset(arguments.dataset)
+    path = store.version_path(
+        pathlib.Path(arguments.store) / arguments.model, arguments.version
+    )
+    module = _catalog.load_model(arguments.model)
+
+    from trainers import _config
+
+    config = _config.from_dict(module.Config, _trained_config(path))
+    changes = [f"datasets_dir={arguments.datasets}"]
+    if arguments.dataset:
+        changes.append(f"dataset={arguments.dataset}")
+    config = _config.override(config, changes)
+
+    version = int(path.name)
+    loaded = servable.load(path, arguments.model, version)
+
+    def answer(inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        return loaded.run(SIGNATURE, inputs)
+
+    try:
+        evaluation = module.evaluate(answer, config, split=arguments.split)
+    finally:
+        loaded.close()
+    print(
+        f"{arguments.model} version {version} ({loaded.engine(SIGNATURE)}) "
+        f"on the {arguments.split} split of {config.dataset}\n"
+    )
+    print(evaluation.text, "\n")
+    for name, value in evaluation.metrics.items():
+        print(f"{name:16} {value:.4f}")
+    return 0
+
+
+def _trained_config(path: pathlib.Path) -> dict[str, Any]:
+    """What the version was trained with; nothing for a version made elsewhere."""
+    return dict(provenance.read(path).get("config", {}))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _cli.parser(__doc__)
+    _cli.add_model(parser)
+    _cli.add_store(parser)
+    parser.add_argument("--version", type=int, help="version (default: the latest)")
+    parser.add_argument("--dataset", help="another data set than it was trained on")
+    parser.add_argument("--datasets", default=_cli.DATASETS, help="folder of data sets")
+    parser.add_argument("--split", default="test", choices=("validation", "test"))
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,28 @@
+"""Fetches a data set, checks it and prepares it, without training."""
+
+from collections.abc import Sequence
+
+from pipelines import _cli
+from trainers import _catalog
+
+
+@_cli.command
+def main(argv: Sequence[str]) -> int:
+    """Prepares one data set and prints its splits and licence."""
+    parser = _cli.parser(__doc__)
+    parser.add_argument("dataset", help="data set name, or tfds:<catalogue name>")
+    parser.add_argument("--datasets", default=_cli.DATASETS, help="folder of data sets")
+    arguments = parser.parse_args(argv)
+    _catalog.check_dataset(arguments.dataset)
+
+    from trainers.datasets import _load
+
+    _load.prepare(arguments.dataset, arguments.datasets)
+    facts = _load.facts(arguments.dataset, arguments.datasets)
+    for key, value in facts.items():
+        print(f"{key:12} {value}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,26 @@
+"""Shows an exported version: signatures, shapes, ops and where it comes from."""
+
+import pathlib
+from collections.abc import Sequence
+
+from pipelines import _cli
+from savedmodels import describe, store
+
+
+@_cli.command
+def main(argv: Sequence[str]) -> int:
+    """Prints the description of one version."""
+    parser = _cli.parser(__doc__)
+    _cli.add_model(parser)
+    _cli.add_store(parser)
+    parser.add_argument("--version", type=int, help="version (default: the latest)")
+    arguments = parser.parse_args(argv)
+    path = store.version_path(
+        pathlib.Path(arguments.store) / arguments.model, arguments.version
+    )
+    print(describe.format(describe.describe(path)))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,127 @@
+"""Trains a model on real data, checks it, and exports it as the next version."""
+
+import argparse
+import pathlib
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pipelines import _cli
+from trainers import _catalog
+
+if TYPE_CHECKING:
+    from savedmodels.export import ExportedVersion
+    from trainers._fit import Fitted
+
+
+@_cli.command
+def main(argv: Sequence[str]) -> int:
+    """Runs data set -> fit -> test metrics -> export, and says where it all is."""
+    arguments = _parser().parse_args(argv)
+    started = time.monotonic()
+    # Names first: a slip of the keyboard is told before anything slow.
+    if arguments.dataset:
+        _catalog.check_dataset(arguments.dataset)
+    module = _catalog.load_model(arguments.model)
+
+    from pipelines import _examples
+    from savedmodels import export, provenance
+    from trainers import _config, _fit
+    from trainers.datasets import _load
+
+    config = _config.override(module.Config(), _assignments(arguments))
+    fitted = _fit.fit(
+        module,
+        config,
+        runs=pathlib.Path(arguments.runs),
+        strategy=arguments.strategy,
+        profile=arguments.profile,
+    )
+    examples = module.make_examples(config)
+    exported = export.export(
+        fitted.model,
+        fitted.signatures,
+        pathlib.Path(arguments.store) / arguments.model,
+        examples=examples,
+        provenance=provenance.collect(
+            config=_config.as_dict(config),
+            metrics=fitted.metrics,
+            dataset=_load.facts(config.dataset, config.datasets_dir),
+            training_seconds=fitted.seconds,
+        ),
+    )
+    fitted.run.finish(exported.path)
+    first = _examples.write(
+        pathlib.Path(arguments.examples), arguments.model, examples["serving_default"]
+    )
+    minutes = (time.monotonic() - started) / 60
+    for label, value in _summary(arguments, fitted, exported, first, minutes):
+        print(f"{label:20} {value}".rstrip())
+    return 0
+
+
+def _assignments(arguments: argparse.Namespace) -> list[str]:
+    """What was typed, as `field=value` for the Config; `--set` has the last word."""
+    named = {"datasets_dir": arguments.datasets, "dataset": arguments.dataset}
+    given = [f"{field}={value}" for field, value in named.items() if value]
+    return [*given, *arguments.set]
+
+
+def _summary(
+    arguments: argparse.Namespace,
+    fitted: "Fitted",
+    exported: "ExportedVersion",
+    example: pathlib.Path,
+    minutes: float,
+) -> list[tuple[str, str]]:
+    """Label and value of every line that ends a training."""
+    metrics = [
+        (f"test {name.replace('_', ' ')}", _shown(name, value))
+        for name, value in fitted.metrics.items()
+        if "/" not in name  # those of single classes stand in metrics.json
+    ]
+    run = fitted.run.path
+    return [
+        ("", ""),
+        (arguments.model, f"version {exported.version}"),
+        *metrics,
+        ("minutes", f"{minutes:.1f}, of which {fitted.seconds / 60:.1f} in epochs"),
+        ("examples/s", f"{fitted.examples_per_second:,.0f}"),
+        ("version in", str(exported.path)),
+        ("TensorBoard in", f"{run / 'logs'}: make tensorboard"),
+        ("pictures in", str(run / "report.png")),
+        ("next", "make serve, and then in another terminal"),
+        ("", f"make predict MODEL={arguments.model} INPUT={example}"),
+    ]
+
+
+def _shown(metric: str, value: float) -> str:
+    return f"{value:.2%}" if metric == "accuracy" else f"{value:.4f}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _cli.parser(__doc__)
+    _cli.add_model(parser)
+    _cli.add_store(parser)
+    parser.add_argument("--runs", default=_cli.RUNS, help="folder of training runs")
+    parser.add_argument("--datasets", default=_cli.DATASETS, help="folder of data sets")
+    parser.add_argument(
+        "--examples", default=_cli.EXAMPLES, help="folder for requests to try"
+    )
+    parser.add_argument("--dataset", help="another data set: a name, or tfds:<name>")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="one field of the model's Config, as in epochs=2",
+    )
+    parser.add_argument("--strategy", default="auto", help="auto, default or mirrored")
+    parser.add_argument(
+        "--profile", action="store_true", help="profile some steps for TensorBoard"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
