@@ -13,11 +13,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from google.protobuf import json_format
 
+from savedmodels.protos import get_model_metadata_pb2
 from serving import tensor_codec
 from serving.errors import InvalidRequestError
+from serving.prediction_service import signature_def
 from serving.predictor import VersionStatus
-from serving.servable import SignatureInfo, TensorInfo
+from serving.servable import SignatureInfo
 
 # dtype to the digits that always read back.
 _FLOAT_DIGITS = {np.dtype(np.float32): 9, np.dtype(np.float64): 17}
@@ -141,17 +144,10 @@ def status(versions: Sequence[VersionStatus]) -> str:
 
 def metadata(name: str, version: int, signatures: Mapping[str, SignatureInfo]) -> str:
     """Lays out a version's signatures, as protobuf writes a SignatureDefMap."""
-    signature_defs = {
-        signature_name: {
-            "inputs": {alias: _info(info) for alias, info in signature.inputs.items()},
-            "outputs": {
-                alias: _info(info) for alias, info in signature.outputs.items()
-            },
-            "method_name": signature.method_name,
-            "defaults": {},
-        }
-        for signature_name, signature in signatures.items()
-    }
+    definitions = get_model_metadata_pb2.SignatureDefMap()
+    for signature_name, signature in signatures.items():
+        definition = definitions.signature_def[signature_name]
+        definition.CopyFrom(signature_def(signature))
     return _dump(
         {
             "model_spec": {
@@ -159,8 +155,14 @@ def metadata(name: str, version: int, signatures: Mapping[str, SignatureInfo]) -
                 "signature_name": "",
                 "version": str(version),
             },
-            # Doubled: the field of the answer, and the one of the map inside it.
-            "metadata": {"signature_def": {"signature_def": signature_defs}},
+            # Holds one more `signature_def`: the field of the map itself.
+            "metadata": {
+                "signature_def": json_format.MessageToDict(
+                    definitions,
+                    preserving_proto_field_name=True,
+                    always_print_fields_with_no_presence=True,
+                )
+            },
         }
     )
 
@@ -173,19 +175,6 @@ def error(text: str) -> str:
 def _dump(value: Any) -> str:
     """Protobuf's layout: one space a level."""
     return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-
-
-def _info(info: TensorInfo) -> dict[str, Any]:
-    """A TensorInfo message; 64-bit integers are strings, -1 is an axis of any size."""
-    dims = [
-        {"size": str(-1 if size is None else size), "name": ""}
-        for size in info.shape or ()
-    ]
-    return {
-        "dtype": info.dtype_name,
-        "tensor_shape": {"dim": dims, "unknown_rank": info.shape is None},
-        "name": info.name,
-    }
 
 
 def _rows(array: np.ndarray, alias: str) -> list[str]:

@@ -7,7 +7,7 @@ GET  /readyz    200 while every model can be asked, else 503
 
 It only decodes, calls and encodes; paths, order of checks, texts and layout are those
 of `tensorflow_model_server`. Large bodies are read and written in threads, so that
-they do not hold up other requests.
+other requests go on meanwhile; only `json`'s own parsing (20 ms/MB) stops them all.
 """
 
 import asyncio
