@@ -128,6 +128,10 @@ def _save(model: Any, signatures: Signatures, path: pathlib.Path) -> None:
     root = tf.Module()
     root.captured_variables = _variables(signatures)
     root.resources = list(_resources(model))
+    tensorflow_logger = tf.get_logger()
+    level = tensorflow_logger.level
+    # It would tell the user of a folder that is gone a moment later.
+    tensorflow_logger.setLevel(logging.WARNING)
     try:
         tf.saved_model.save(root, str(path), signatures=dict(signatures))
     except (AssertionError, ValueError) as error:
@@ -138,6 +142,8 @@ def _save(model: Any, signatures: Signatures, path: pathlib.Path) -> None:
         ) from error
     except tf.errors.OpError as error:
         raise OSError(error.message) from error
+    finally:
+        tensorflow_logger.setLevel(level)
 
 
 def _variables(signatures: Signatures) -> list[Any]:
