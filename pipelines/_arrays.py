@@ -1,0 +1,179 @@
+"""`.npy` and `.npz` files as instances, without holding a whole array in memory."""
+
+import contextlib
+import dataclasses
+import math
+import pathlib
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import IO
+
+import numpy as np
+
+from pipelines import _inputs
+from pipelines._inputs import Inputs, MismatchError, UnreadableError
+from serving.servable import SignatureInfo, TensorInfo
+
+
+@dataclasses.dataclass(slots=True)
+class _Column:
+    """One array of a file, read from front to back."""
+
+    name: str  # as messages show it
+    file: IO[bytes]
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    by_columns: bool  # Fortran order, whose rows do not lie together
+
+
+def read(path: pathlib.Path, signature: SignatureInfo) -> Iterator[Inputs]:
+    """Yields the instances of a `.npy` or `.npz` file.
+
+    Args:
+        path: `.npy` fills the only input; `.npz` holds an array for each alias. With
+            the batch axis each row is an instance, without it the array is one. An
+            input whose last axis is 1 may come without that axis.
+        signature: What the model takes.
+
+    Yields:
+        Alias to array, without the batch axis, in the input's dtype.
+
+    Raises:
+        MismatchError: Aliases, shape or dtype are not those of the signature.
+        UnreadableError: The file is damaged, or holds Python objects.
+    """
+    with contextlib.ExitStack() as stack:
+        columns = _open(path, signature, stack)
+        batched = _check(columns, signature)
+        if not batched:
+            yield {
+                alias: _fit(_whole(column), signature.inputs[alias])
+                for alias, column in columns.items()
+            }
+            return
+        rows = {alias: _rows(column) for alias, column in columns.items()}
+        for _ in range(next(iter(columns.values())).shape[0]):
+            yield {
+                alias: _fit(next(values), signature.inputs[alias])
+                for alias, values in rows.items()
+            }
+
+
+def count(path: pathlib.Path, signature: SignatureInfo) -> int:
+    """Returns how many instances `read` yields; raises as it does."""
+    with contextlib.ExitStack() as stack:
+        columns = _open(path, signature, stack)
+        batched = _check(columns, signature)
+        return next(iter(columns.values())).shape[0] if batched else 1
+
+
+def _open(
+    path: pathlib.Path, signature: SignatureInfo, stack: contextlib.ExitStack
+) -> dict[str, _Column]:
+    """The file's arrays by alias, their headers read."""
+    if path.suffix.lower() == ".npy":
+        if len(signature.inputs) != 1:
+            raise MismatchError(
+                f"A .npy file fills one input, but the signature takes "
+                f"{_inputs.describe(signature)}. Received: `{path.name}`. "
+                "Save an .npz file with one array for each."
+            )
+        file: IO[bytes] = stack.enter_context(path.open("rb"))
+        return {next(iter(signature.inputs)): _header("The array", file)}
+    try:
+        archive = stack.enter_context(zipfile.ZipFile(path))
+    except zipfile.BadZipFile as error:
+        raise UnreadableError(f"The file is not an .npz archive: {error}.") from error
+    members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+    _inputs.check_aliases(members, signature)
+    return {
+        alias: _header(f"`{alias}`", stack.enter_context(archive.open(member)))
+        for alias, member in members.items()
+    }
+
+
+def _header(name: str, file: IO[bytes]) -> _Column:
+    try:
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            header = np.lib.format.read_array_header_1_0(file)
+        else:  # 3.0 differs from 2.0 only for names of fields, refused below
+            header = np.lib.format.read_array_header_2_0(file)
+    except (ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise UnreadableError(f"{name} has no readable header: {error}.") from error
+    shape, by_columns, dtype = header
+    if dtype.hasobject:
+        raise UnreadableError(
+            f"{name} holds Python objects, which are not read because loading them can "
+            "run code. Expected numbers or fixed-length strings."
+        )
+    return _Column(name, file, shape, dtype, by_columns and len(shape) > 1)
+
+
+def _check(columns: dict[str, _Column], signature: SignatureInfo) -> bool:
+    """Whether the arrays have the batch axis; raises where they do not fit."""
+    batched = set()
+    for alias, column in columns.items():
+        info = signature.inputs[alias]
+        if not _inputs.castable(column.dtype, info):
+            raise MismatchError(
+                f"Input `{alias}` is {_inputs.describe_tensor(info)}. "
+                f"Received: {column.dtype.name}, which it cannot safely be cast from; "
+                f"convert it first, as in `array.astype({_inputs.dtype_name(info)!r})`."
+            )
+        if column.shape and _fits(column.shape[1:], info):
+            batched.add(True)
+        elif _fits(column.shape, info):
+            batched.add(False)
+        else:
+            raise MismatchError(
+                f"Input `{alias}` is {_inputs.describe_tensor(info)}. "
+                f"Received: an array of shape {list(column.shape)}."
+            )
+    sizes = {column.shape[0] for column in columns.values() if True in batched}
+    if len(batched) != 1 or len(sizes) > 1:
+        shapes = ", ".join(f"{c.name} {list(c.shape)}" for c in columns.values())
+        raise MismatchError(
+            "All arrays must have the same number of instances on their first axis. "
+            f"Received: {shapes}."
+        )
+    return True in batched
+
+
+def _fits(shape: tuple[int, ...], info: TensorInfo) -> bool:
+    # Grey images are often saved without their axis of one channel.
+    lacks_axis = info.shape is not None and info.shape[1:][-1:] == (1,)
+    return _inputs.fits(shape, info) or (lacks_axis and _inputs.fits((*shape, 1), info))
+
+
+def _fit(values: np.ndarray, info: TensorInfo) -> np.ndarray:
+    values = _inputs.cast(values, info)
+    return values if _inputs.fits(values.shape, info) else values[..., np.newaxis]
+
+
+def _rows(column: _Column) -> Iterator[np.ndarray]:
+    """The elements of the first axis."""
+    if column.by_columns:
+        yield from _whole(column)
+        return
+    for row in range(column.shape[0]):
+        yield _take(column, column.shape[1:], f"after {row} of {column.shape[0]} rows")
+
+
+def _whole(column: _Column) -> np.ndarray:
+    shape = column.shape[::-1] if column.by_columns else column.shape
+    array = _take(column, shape, "before its array does")
+    return array.transpose() if column.by_columns else array
+
+
+def _take(column: _Column, shape: tuple[int, ...], ends: str) -> np.ndarray:
+    """The next values of the file in `shape`."""
+    size = math.prod(shape) * column.dtype.itemsize
+    try:
+        data = column.file.read(size)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+        raise UnreadableError(f"{column.name} cannot be read: {error}.") from error
+    if len(data) < size:
+        raise UnreadableError(f"{column.name} is cut short: the file ends {ends}.")
+    return np.frombuffer(data, column.dtype).reshape(shape)

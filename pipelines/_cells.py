@@ -1,0 +1,114 @@
+"""Outputs of a model as text, an instance at a time, for JSON lines and CSV rows."""
+
+import base64
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from serving.servable import TensorInfo
+
+MAX_COLUMNS = 1000  # of one output; longer vectors are JSON text in one column
+
+
+def json_rows(alias: str, array: np.ndarray) -> list[str]:
+    """Returns each instance's value as JSON.
+
+    Args:
+        alias: Its strings are base64 objects if it ends with `_bytes`.
+        array: [instances, ...] numbers, booleans, or objects of bytes.
+    """
+    return _nested(_json_tokens(alias, array), array.shape)
+
+
+def column_names(alias: str, info: TensorInfo) -> list[str]:
+    """Returns the names of an output's CSV columns, as in scores_0, scores_1."""
+    size = _columns(info)
+    return [alias] if size is None else [f"{alias}_{index}" for index in range(size)]
+
+
+def csv_rows(alias: str, array: np.ndarray, info: TensorInfo) -> list[list[str]]:
+    """Returns each instance's cells, one for each of `column_names`.
+
+    Args:
+        alias: As for `json_rows`.
+        array: As for `json_rows`; fits `info`.
+        info: The output.
+    """
+    size = _columns(info)
+    if size is None and math.prod(array.shape[1:]) != 1:
+        return [[text] for text in json_rows(alias, array)]
+    if array.dtype == object:
+        tokens = [_text(alias, value) for value in array.reshape(-1).tolist()]
+    else:
+        tokens = _json_tokens(alias, array)
+    size = 1 if size is None else size
+    return [tokens[row * size : (row + 1) * size] for row in range(len(array))]
+
+
+def csv_lines(rows: Iterable[Sequence[object]]) -> str:
+    """Returns CSV as spreadsheets read it: RFC 4180, but a bare newline ends a line."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _columns(info: TensorInfo) -> int | None:
+    """The length of a vector that is worth a column each; None for one column."""
+    if info.shape is None or len(info.shape) != 2:
+        return None
+    size = info.shape[1]
+    return size if size is not None and 1 < size <= MAX_COLUMNS else None
+
+
+def _json_tokens(alias: str, array: np.ndarray) -> list[str]:
+    values = array.reshape(-1)
+    if values.dtype == object:
+        return [_json_string(alias, value) for value in values.tolist()]
+    if values.dtype.kind in "biu":
+        return [json.dumps(value) for value in values.tolist()]
+    if values.dtype.kind == "c":
+        return [f"[{value.real}, {value.imag}]" for value in values.tolist()]
+    if values.dtype not in (np.float32, np.float64):  # float16, bfloat16 and the like
+        values = values.astype(np.float32)
+    # numpy's texts have the fewest digits that read back as the same float32.
+    tokens: list[str] = values.astype(np.str_).tolist()
+    for index in np.flatnonzero(~np.isfinite(values)).tolist():
+        tokens[index] = json.dumps(float(values[index]))
+    return tokens
+
+
+def _json_string(alias: str, value: bytes) -> str:
+    text = _utf8(alias, value)
+    if text is None:
+        return f'{{"b64": "{base64.b64encode(value).decode()}"}}'
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _text(alias: str, value: bytes) -> str:
+    text = _utf8(alias, value)
+    return base64.b64encode(value).decode() if text is None else text
+
+
+def _utf8(alias: str, value: bytes) -> str | None:
+    """The bytes as text; None where they are not meant to be, or are none."""
+    if alias.endswith("_bytes"):
+        return None
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _nested(tokens: list[str], shape: Sequence[int]) -> list[str]:
+    """Joins the texts of single values into lists, up to one for each instance."""
+    for axis in range(len(shape) - 1, 0, -1):
+        size = shape[axis]
+        tokens = [
+            f"[{', '.join(tokens[row * size : (row + 1) * size])}]"
+            for row in range(math.prod(shape[:axis]))
+        ]
+    return tokens

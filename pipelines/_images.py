@@ -1,0 +1,183 @@
+"""How an encoded image, or a tf.Example, becomes the inputs of a signature."""
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+from google.protobuf.message import DecodeError
+
+from pipelines import _inputs
+from pipelines._inputs import Inputs, MismatchError, UnreadableError
+from savedmodels.protos import example_pb2, feature_pb2
+from serving.servable import SignatureInfo, TensorInfo
+
+# TF Serving's own rule: a signature that takes tf.Examples has this one input.
+EXAMPLES_ALIAS = "inputs"
+ENCODED_FEATURE = "image/encoded"
+
+Note = Callable[[str, str], None]  # what about, and the message; told once for each
+
+
+def image_alias(signature: SignatureInfo) -> str | None:
+    """Returns the one input that an image file alone can fill, or None.
+
+    That is the only input without a default, and either strings, which take the
+    encoded file as it is, or numbers [batch, height, width] with 1, 3 or 4 channels.
+    """
+    needed = [alias for alias in signature.inputs if alias not in signature.defaults]
+    if len(needed) != 1:
+        return None
+    info = signature.inputs[needed[0]]
+    shape = info.shape
+    if _inputs.is_string(info):
+        takes = shape is None or len(shape) == 1
+    else:
+        shaped = shape is not None and (
+            len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3, 4, None))
+        )
+        takes = shaped and _inputs.castable(np.dtype(np.uint8), info)
+    return needed[0] if takes else None
+
+
+def from_image(encoded: bytes, alias: str, info: TensorInfo, note: Note) -> np.ndarray:
+    """Returns one instance of an input from an encoded image.
+
+    Args:
+        encoded: A whole PNG or JPEG file.
+        alias: The input's alias; `inputs` wraps the image into a tf.Example.
+        info: The input, as `image_alias` chose it. Numbers are the raw pixel values,
+            0 to 255, whatever the dtype: scaling is the graph's work.
+        note: Told once that images are resized, or lose their transparency.
+
+    Returns:
+        [height, width, channels] of the input's dtype, upright by the EXIF
+        orientation, resized to the input's size; or [] bytes for a string input.
+
+    Raises:
+        UnreadableError: The bytes are no image, or are cut short.
+    """
+    if not _inputs.is_string(info):
+        return _pixels(encoded, info, note)
+    if alias == EXAMPLES_ALIAS:
+        example = example_pb2.Example()
+        example.features.feature[ENCODED_FEATURE].bytes_list.value.append(encoded)
+        encoded = example.SerializeToString()
+    return np.array(encoded, dtype=object)
+
+
+def _pixels(encoded: bytes, info: TensorInfo, note: Note) -> np.ndarray:
+    # `image_alias` lets no other rank through.
+    height, width, *channels = (info.shape or ())[1:]
+    mode = {1: "L", 4: "RGBA"}.get(channels[0] or 3, "RGB") if channels else "L"
+    try:
+        with PIL.Image.open(io.BytesIO(encoded)) as file:
+            image = PIL.ImageOps.exif_transpose(file)
+            if image.mode.startswith("I"):  # 16-bit grey, which `convert` would clip
+                high_bytes = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255)
+                image = PIL.Image.fromarray(high_bytes.astype(np.uint8))
+            if mode != "RGBA" and image.has_transparency_data:
+                note("transparency", "Transparency in images is ignored.")
+            image = image.convert(mode)
+    except Exception as error:  # Pillow raises many kinds on damaged files
+        raise UnreadableError(f"The image cannot be decoded: {error}.") from error
+    size = (width or image.width, height or image.height)
+    if image.size != size:
+        note(
+            "resize",
+            f"An image is {image.width}x{image.height}: images are resized to the "
+            f"input's {size[0]}x{size[1]}, width and height each by itself.",
+        )
+        image = image.resize(size, PIL.Image.Resampling.BILINEAR)
+    pixels = np.asarray(image, dtype=info.dtype)
+    return pixels[..., np.newaxis] if channels and mode == "L" else pixels
+
+
+def from_example(serialized: bytes, signature: SignatureInfo, note: Note) -> Inputs:
+    """Returns one instance from a serialized tf.Example.
+
+    Args:
+        serialized: A tf.Example whose features are named as the inputs; one that an
+            image can fill may be an encoded image, also as `image/encoded`. Features
+            that no input is named after are left alone. An only input `inputs` of
+            strings takes the tf.Example as it is.
+        signature: What the model takes.
+        note: As for `from_image`.
+
+    Returns:
+        Alias to array, without the batch axis, in the input's dtype.
+
+    Raises:
+        MismatchError: Features, shape or dtype are not those of the signature.
+        UnreadableError: The bytes are no tf.Example, or an image in it is damaged.
+    """
+    if takes_examples(signature):
+        return {EXAMPLES_ALIAS: np.array(serialized, dtype=object)}
+    try:
+        features = example_pb2.Example.FromString(serialized).features.feature
+    except DecodeError as error:
+        raise UnreadableError("The record is not a tf.Example.") from error
+    found = {name: features[name] for name in features}
+    image = image_alias(signature)
+    if image is not None and image not in found and ENCODED_FEATURE in found:
+        found[image] = found[ENCODED_FEATURE]
+    given = {alias: found[alias] for alias in signature.inputs if alias in found}
+    if set(signature.inputs) - set(given) - set(signature.defaults):
+        names = ", ".join(f"`{name}`" for name in sorted(features))
+        raise MismatchError(
+            f"Expected features for the inputs {_inputs.describe(signature)}. "
+            f"Received: {names or 'none'}."
+        )
+    return {
+        alias: _from_feature(feature, alias, signature, alias == image, note)
+        for alias, feature in given.items()
+    }
+
+
+def takes_examples(signature: SignatureInfo) -> bool:
+    """Whether the signature's only input takes serialized tf.Examples."""
+    return list(signature.inputs) == [EXAMPLES_ALIAS] and _inputs.is_string(
+        signature.inputs[EXAMPLES_ALIAS]
+    )
+
+
+def _from_feature(
+    feature: feature_pb2.Feature,
+    alias: str,
+    signature: SignatureInfo,
+    is_image: bool,
+    note: Note,
+) -> np.ndarray:
+    """The values of one feature in the shape and dtype of the input."""
+    info = signature.inputs[alias]
+    strings = feature.bytes_list.value
+    if is_image and len(strings) == 1:
+        return from_image(strings[0], alias, info, note)
+    if _inputs.is_string(info) != bool(strings):
+        kind = feature.WhichOneof("kind") or "no values"
+        raise MismatchError(
+            f"`{alias}` must be {_inputs.describe_tensor(info)}. "
+            f"Received: a feature of {kind}."
+        )
+    if strings:
+        flat = np.array(list(strings), dtype=object)
+    elif feature.HasField("float_list"):
+        values = np.array(feature.float_list.value, dtype=np.float32)
+        flat = _inputs.numbers(values, alias, info)
+    else:
+        values = np.array(feature.int64_list.value, dtype=np.int64)
+        flat = _inputs.numbers(values, alias, info)
+    return _shaped(flat, alias, info)
+
+
+def _shaped(flat: np.ndarray, alias: str, info: TensorInfo) -> np.ndarray:
+    """`flat` in the input's inner shape, of which one axis may be of any size."""
+    inner = (-1,) if info.shape is None else info.shape[1:]
+    try:
+        return flat.reshape([-1 if size is None else size for size in inner])
+    except ValueError:
+        raise MismatchError(
+            f"`{alias}` must be {_inputs.describe_tensor(info)}. "
+            f"Received: a feature of {flat.size} values."
+        ) from None

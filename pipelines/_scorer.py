@@ -1,0 +1,148 @@
+"""Batch scoring: instances -> batches -> servable -> file, each of them replaceable.
+
+The next batches are read and decoded in a thread while the model runs. Every instance
+that is read ends as one that is written or one that is refused; that is counted on both
+sides and compared before the file appears.
+"""
+
+import collections
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator
+from concurrent import futures
+from typing import Protocol
+
+import numpy as np
+
+from pipelines._batches import Batch, ahead, batches
+from pipelines._inputs import Inputs
+from pipelines._outputs import ScoresFile
+from pipelines._progress import Progress
+from pipelines._sources import Refusal, Row
+from savedmodels.errors import MaaskitError
+from serving.errors import ServingError
+
+_MOST_THREADS = 8  # beyond that one reader cannot keep them busy
+
+
+class Runs(Protocol):
+    """What answers: a loaded `serving.servable.Servable`, or a client of a server."""
+
+    def run(self, signature_name: str, inputs: Inputs) -> dict[str, np.ndarray]:
+        """Returns the outputs by alias for one batch; raises ServingError to refuse."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model gave for a batch.
+
+    Attributes:
+        batch: The batch.
+        outputs: Alias to array, whose first axis is the instances.
+    """
+
+    batch: Batch
+    outputs: dict[str, np.ndarray]
+
+
+def answers(
+    servable: Runs, signature_name: str, read: Iterable[Batch | Refusal]
+) -> Iterator[Answer | Refusal]:
+    """Yields the answers to batches, in their order, several running at once.
+
+    A batch that the model refuses is halved until the instances that it refuses stand
+    alone: the others get their scores.
+
+    Args:
+        servable: Answers; its `run` is called from several threads.
+        signature_name: Signature.
+        read: Batches and refusals; the next ones are made ready in a thread.
+    """
+    threads = min(os.cpu_count() or 1, _MOST_THREADS)
+    pending: collections.deque[futures.Future[list[Answer | Refusal]]]
+    pending = collections.deque()
+    with futures.ThreadPoolExecutor(threads, "score") as pool:
+        for item in ahead(read):
+            pending.append(pool.submit(_run, servable, signature_name, item))
+            # One more than run, so that no thread waits for the file to be written.
+            if len(pending) > threads + 1:
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
+
+
+def _run(
+    servable: Runs, signature_name: str, item: Batch | Refusal
+) -> list[Answer | Refusal]:
+    if isinstance(item, Refusal):
+        return [item]
+    try:
+        return [Answer(item, servable.run(signature_name, item.inputs))]
+    except ServingError as error:
+        if len(item.rows) == 1:
+            row = item.rows[0]
+            return [Refusal(row.file, row.row, f"The model refused it: {error}")]
+    middle = len(item.rows) // 2
+    return [
+        answer
+        for half in (slice(None, middle), slice(middle, None))
+        for answer in _run(servable, signature_name, _part(item, half))
+    ]
+
+
+def _part(batch: Batch, rows: slice) -> Batch:
+    inputs = {alias: array[rows] for alias, array in batch.inputs.items()}
+    return Batch(batch.rows[rows], inputs)
+
+
+def score(
+    servable: Runs,
+    signature_name: str,
+    items: Iterable[Row | Refusal],
+    output: ScoresFile,
+    progress: Progress,
+    largest: int | None = None,
+) -> None:
+    """Scores every instance and publishes the file.
+
+    Args:
+        servable: Answers.
+        signature_name: Signature.
+        items: What is read, in a thread of its own.
+        output: Takes scores and refusals; published at the end.
+        progress: Counts instances.
+        largest: As for `batches`.
+
+    Raises:
+        MaaskitError: The output cannot be written; or, which would be a bug, an
+            instance was lost on the way. Nothing is published then.
+    """
+    read = _Counted(items)
+    for answer in answers(servable, signature_name, batches(read, largest)):
+        if isinstance(answer, Refusal):
+            output.refuse(answer)
+            progress.add(1)
+        else:
+            rows = answer.batch.rows
+            output.write([row.key for row in rows], answer.outputs)
+            progress.add(len(rows))
+    if read.count != output.written + output.refused:
+        raise MaaskitError(
+            f"Instances were lost: {read.count} were read, {output.written} written "
+            f"and {output.refused} refused. Nothing was published."
+        )
+    output.publish()
+
+
+class _Counted:
+    """Counts what passes."""
+
+    def __init__(self, items: Iterable[Row | Refusal]) -> None:
+        self.count = 0
+        self._items = items
+
+    def __iter__(self) -> Iterator[Row | Refusal]:
+        for item in self._items:
+            self.count += 1
+            yield item

@@ -1,0 +1,121 @@
+"""Scores files with an exported version, without a server.
+
+Ends with 0 if every instance was scored, with 1 if some were refused (they are listed
+in `<output>.errors.jsonl`, all others have their scores), with 2 if what was typed does
+not fit.
+"""
+
+import argparse
+import pathlib
+from collections.abc import Sequence
+
+from pipelines import _batches, _cli, _outputs, _readers, _scorer, _sources
+from pipelines._progress import Progress
+from savedmodels import store
+from savedmodels.errors import UsageError
+from serving import servable
+from serving.errors import ServingError
+
+
+@_cli.command
+def main(argv: Sequence[str]) -> int:
+    """Runs files -> instances -> batches -> servable -> output, and sums up."""
+    arguments = _parser().parse_args(argv)
+    output_path = pathlib.Path(arguments.output)
+    # What costs nothing first: a slip of the keyboard is told before a model is loaded.
+    _outputs.check_path(output_path)
+    source = _sources.find(
+        arguments.input, leave_out=[output_path, _outputs.errors_path(output_path)]
+    )
+    path = store.version_path(
+        pathlib.Path(arguments.store) / arguments.model, arguments.version
+    )
+    loaded = servable.load(path, arguments.model, int(path.name))
+    signature = _signature(loaded, arguments.signature)
+    largest = _batches.largest_batch(signature, arguments.batch_size)
+    _sources.preview(source, signature)
+    with (
+        _outputs.ScoresFile(output_path, signature) as output,
+        Progress(_sources.count(source, signature), "rows") as progress,
+    ):
+        rows = _sources.read(source, signature, progress.note)
+        _scorer.score(loaded, arguments.signature, rows, output, progress, largest)
+        _print_summary(loaded, arguments, source, output, progress.seconds)
+    return 1 if output.refused else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _cli.parser(__doc__)
+    _cli.add_model(parser)
+    parser.add_argument(
+        "--input",
+        required=True,
+        help=f"file, folder or quoted pattern of files that end in {_readers.ENDINGS}",
+    )
+    parser.add_argument(
+        "--output", required=True, help="file to write, ends in .jsonl or .csv"
+    )
+    _cli.add_store(parser)
+    parser.add_argument("--version", type=int, help="default: the latest")
+    parser.add_argument(
+        "--signature", default=servable.DEFAULT_SIGNATURE, help="signature to run"
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=_batch_size,
+        default="auto",
+        help="rows run at once; auto: 128, or fewer if they are large",
+    )
+    return parser
+
+
+def _batch_size(text: str) -> int | None:
+    """The type of `--batch-size`: None stands for auto."""
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(
+            f"expected `auto` or a whole number above 0, received: {text}"
+        )
+    return int(text)
+
+
+def _signature(loaded: servable.Servable, name: str) -> servable.SignatureInfo:
+    try:
+        return loaded.signature(name)
+    except ServingError as error:
+        there = ", ".join(loaded.signatures)
+        raise UsageError(
+            f"Version {loaded.version} has no such signature. "
+            f"Expected one of: {there}. Received: {name}."
+        ) from error
+
+
+def _print_summary(
+    loaded: servable.Servable,
+    arguments: argparse.Namespace,
+    source: _sources.Source,
+    output: _outputs.ScoresFile,
+    seconds: float,
+) -> None:
+    rows = output.written + output.refused
+    print(
+        f"Scored   {output.written:,} of {rows:,} rows in {seconds:.1f} s, "
+        f"{rows / max(seconds, 1e-9):,.0f} rows/s"
+    )
+    print(
+        f"Model    {loaded.name}, version {loaded.version}, `{arguments.signature}`, "
+        f"run by {loaded.engine(arguments.signature)}"
+    )
+    if source.others:
+        print(f"Skipped  {source.others:,} files that end in something else")
+    if output.refused:
+        print(
+            f"Refused  {output.refused:,} rows, listed in "
+            f"{_outputs.errors_path(output.path)}"
+        )
+    print(f"Scores   {output.path}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
