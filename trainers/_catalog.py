@@ -84,7 +84,10 @@ def check_dataset(name: str) -> None:
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
     """Returns the known name that `name` was most likely meant to be, or None."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    known = list(known)
+    # Half a name is likelier an abbreviation than a misspelling of a shorter one.
+    longer = [k for k in known if name and k.startswith(name)]
+    matches = longer or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return matches[0] if matches else None
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tensorflow_datasets as tfds
 
 from savedmodels.errors import MaaskitError, UsageError
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 Directory = str | os.PathLike[str]
+
+SPLITS = ("train", "validation", "test")
 
 # A catalogue data set without a validation split gives up its last sixth of train:
 # 10,000 of MNIST's 60,000.
@@ -51,12 +54,19 @@ def load(
         (image, label) for `Mnist`.
 
     Raises:
-        UsageError: No such data set, or its features or splits do not fit.
+        UsageError: No such data set or split, or its features or splits do not fit.
         DatasetError: It cannot be fetched or prepared.
     """
-    builder = prepare(name, datasets_dir)
+    check_dataset(name)
+    if split not in SPLITS:
+        raise UsageError(
+            f"Unknown split. Expected one of {', '.join(SPLITS)}. Received: {split}."
+        )
     wanted = like.features()
-    _check_features(name, builder.info.features, wanted)
+    # Before a download that would be for nothing.
+    unprepared = _builder(name, pathlib.Path(datasets_dir))
+    _check_features(name, unprepared.info.features, wanted)
+    builder = prepare(name, datasets_dir)
     dataset = builder.as_dataset(split=_slices(name, builder)[split])
     keys = tuple(wanted)
     return dataset.map(lambda example: tuple(example[key] for key in keys))
@@ -197,7 +207,7 @@ def _remove_leftovers(builder: tfds.core.DatasetBuilder) -> None:
 def _slices(name: str, builder: tfds.core.DatasetBuilder) -> dict[str, str]:
     """Returns the TFDS split expression for train, validation and test."""
     published = builder.info.splits
-    slices = {split: split for split in ("train", "validation", "test")}
+    slices = {split: split for split in SPLITS}
     missing = [split for split in slices if split not in published]
     if missing == ["validation"]:
         cut = round(published["train"].num_examples * CUT)
@@ -234,7 +244,7 @@ def _fits(
     return (
         shapes
         and all(w in (None, f) for f, w in zip(found.shape, wanted.shape, strict=True))
-        and found.dtype == wanted.dtype
+        and np.dtype(found.np_dtype) == np.dtype(wanted.np_dtype)
         and getattr(found, "num_classes", None) == getattr(wanted, "num_classes", None)
     )
 
@@ -243,7 +253,7 @@ def _described(feature: tfds.features.FeatureConnector) -> str:
     if isinstance(feature.shape, Mapping):
         return str(feature)
     classes = getattr(feature, "num_classes", None)
-    described = f"{list(feature.shape)} {feature.dtype.__name__}"
+    described = f"{list(feature.shape)} {np.dtype(feature.np_dtype)}"
     return f"{described} of {classes} classes" if classes else described
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+UNCACHED_BUFFER = 10_000  # examples
+
 Transform = Callable[..., tuple[tf.Tensor, ...]]
 
 
@@ -28,21 +30,22 @@ def batches(
         training: Shuffles all examples, and applies `transform`.
         seed: Seed of the order and of the transform.
         cache: Keeps the decoded examples in memory after the first pass. Off for
-            data that do not fit.
+            data that do not fit; then the order is mixed within 10,000 examples.
         transform: Called with one batch's tensors and `seed`, [2] int64, new for
             each batch: for `tf.random.stateless_*`. Returns the tensors. It works on
             whole batches, which costs less than one call per example.
 
     Returns:
         Finite dataset of tuples, axis 0 the batch.
+
+    Raises:
+        ValueError: `training`, and the number of examples is not known.
     """
     if cache:
         dataset = dataset.cache()
     if training:
-        # A buffer that holds everything: any smaller one mixes neighbours only.
-        examples = int(dataset.cardinality().numpy())
         dataset = dataset.shuffle(
-            max(examples, 1), seed=seed, reshuffle_each_iteration=True
+            _shuffle_buffer(dataset, cache), seed=seed, reshuffle_each_iteration=True
         )
     dataset = dataset.batch(global_batch_size, num_parallel_calls=tf.data.AUTOTUNE)
     if training and transform is not None:
@@ -64,3 +67,15 @@ def skip_epochs(dataset: tf.data.Dataset, epochs: int) -> None:
     """
     for _ in range(epochs):
         iter(dataset)
+
+
+def _shuffle_buffer(dataset: tf.data.Dataset, cached: bool) -> int:
+    """Returns the number of examples to mix: all of them where they fit."""
+    examples = int(dataset.cardinality().numpy())
+    if examples < 0:
+        raise ValueError(
+            "The data set cannot be shuffled whole. Expected one of known size. "
+            f"Received: cardinality {examples}."
+        )
+    # A smaller buffer than all mixes neighbours only.
+    return max(1, examples if cached else min(examples, UNCACHED_BUFFER))

@@ -118,7 +118,8 @@ def _checked(
     """Returns images [n, 28, 28, 1] uint8 and labels [n] int64."""
     n = len(labels) if labels.ndim == 1 else -1
     fits = (
-        images.shape == (n, np.prod(IMAGE_SHAPE))
+        n > 0
+        and images.shape == (n, np.prod(IMAGE_SHAPE))
         and np.issubdtype(images.dtype, np.floating)
         and np.issubdtype(labels.dtype, np.integer)
         and 0 <= images.min() <= images.max() < 1

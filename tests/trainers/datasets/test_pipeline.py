@@ -1,0 +1,122 @@
+"""Every example once a pass, in an order that a seed and a pass number give."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainers.datasets._pipeline import UNCACHED_BUFFER, batches, skip_epochs
+
+SIZE = 100
+
+
+def examples(n=SIZE):
+    numbers = tf.data.Dataset.range(n)
+    return numbers.map(lambda i: (tf.cast(i, tf.float32), i))
+
+
+def passes(dataset, n):
+    """Returns the labels in order of n passes, [n, examples]."""
+    return [np.concatenate([batch[1].numpy() for batch in dataset]) for _ in range(n)]
+
+
+def with_seed(number, label, seed):
+    """A transform that shows which seed it got."""
+    return number + tf.random.stateless_uniform(tf.shape(number), seed), label
+
+
+def test_batches_hold_every_example_once_and_the_last_is_smaller():
+    dataset = batches(examples(), 32, training=True, seed=1)
+    sizes = [len(label) for _, label in dataset]
+    assert sizes == [32, 32, 32, 4]
+    assert dataset.cardinality() == 4
+    (order,) = passes(dataset, 1)
+    assert sorted(order) == list(range(SIZE))
+
+
+def test_what_is_not_for_training_keeps_its_order():
+    dataset = batches(examples(), 32, training=False, seed=1, transform=with_seed)
+    for order in passes(dataset, 2):
+        np.testing.assert_array_equal(order, np.arange(SIZE))
+    np.testing.assert_array_equal(next(iter(dataset))[0], np.arange(32))
+
+
+def test_each_pass_and_each_seed_has_an_order_of_its_own():
+    first, second = passes(batches(examples(), 32, training=True, seed=1), 2)
+    (other,) = passes(batches(examples(), 32, training=True, seed=2), 1)
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(first, other)
+
+
+def test_all_examples_are_mixed_not_neighbours_only():
+    (order,) = passes(batches(examples(10_000), 100, training=True, seed=1), 1)
+    # A place's expected distance from where it was is a third of the length.
+    assert np.abs(order - np.arange(10_000)).mean() == pytest.approx(3333, rel=0.05)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_the_same_seed_gives_the_same_batches_again(cache):
+    def make():
+        return batches(
+            examples(), 32, training=True, seed=3, cache=cache, transform=with_seed
+        )
+
+    one, two = make(), make()
+    for _ in range(3):
+        for a, b in zip(one, two, strict=True):
+            np.testing.assert_array_equal(a[0], b[0])
+            np.testing.assert_array_equal(a[1], b[1])
+
+
+@pytest.mark.parametrize("begun", [1, 3])
+def test_a_resumed_run_sees_what_it_would_have_seen(begun):
+    def make():
+        return batches(examples(), 32, training=True, seed=3, transform=with_seed)
+
+    whole, resumed = make(), make()
+    for _ in range(begun):
+        list(whole)
+    skip_epochs(resumed, begun)
+    for _ in range(2):
+        for a, b in zip(whole, resumed, strict=True):
+            np.testing.assert_array_equal(a[0], b[0])
+            np.testing.assert_array_equal(a[1], b[1])
+
+
+def test_a_transform_gets_new_seeds_for_each_batch_and_pass():
+    def shows_seed(number, label, seed):
+        return tf.repeat(seed[tf.newaxis], tf.shape(number)[0], axis=0), label
+
+    dataset = batches(examples(), 25, training=True, seed=3, transform=shows_seed)
+    seeds = [tuple(batch[0][0].numpy()) for _ in range(3) for batch in dataset]
+    assert len(set(seeds)) == 3 * 4
+
+
+def test_the_source_is_read_once():
+    reads = []
+
+    def source():
+        reads.append(1)
+        yield from ((float(i), i) for i in range(SIZE))
+
+    signature = (tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int64))
+    generated = tf.data.Dataset.from_generator(source, output_signature=signature)
+    known = generated.apply(tf.data.experimental.assert_cardinality(SIZE))
+    passes(batches(known, 32, training=True, seed=1), 3)
+    assert len(reads) == 1
+    passes(batches(known, 32, training=True, seed=1, cache=False), 2)
+    assert len(reads) == 3
+
+
+def test_data_that_do_not_fit_are_mixed_within_a_bounded_buffer():
+    more = UNCACHED_BUFFER * 3
+    dataset = batches(examples(more), 1000, training=True, seed=1, cache=False)
+    (order,) = passes(dataset, 1)
+    assert sorted(order) == list(range(more))
+    assert max(order[:1000]) < UNCACHED_BUFFER + 1000
+
+
+def test_data_of_unknown_size_cannot_be_shuffled():
+    unknown = examples().filter(lambda *_: True)
+    with pytest.raises(ValueError, match="Received: cardinality -2"):
+        batches(unknown, 32, training=True, seed=1)
+    assert len(passes(batches(unknown, 32, training=False, seed=1), 1)[0]) == SIZE
