@@ -125,7 +125,7 @@ def facts(name: str, datasets_dir: Directory) -> dict[str, Any]:
     check_dataset(name)
     root = pathlib.Path(datasets_dir)
     if _tfds.is_catalogue(name):
-        return _catalogue_facts(name, _builder(name, root))
+        return _tfds.facts(name, root)
     kind = _class(name)
     known = {
         "name": name,
@@ -255,18 +255,3 @@ def _described(feature: tfds.features.FeatureConnector) -> str:
     classes = getattr(feature, "num_classes", None)
     described = f"{list(feature.shape)} {np.dtype(feature.np_dtype)}"
     return f"{described} of {classes} classes" if classes else described
-
-
-def _catalogue_facts(name: str, builder: tfds.core.DatasetBuilder) -> dict[str, Any]:
-    info = builder.info
-    return {
-        "name": name,
-        "version": str(builder.version),
-        "summary": info.description.strip().partition("\n")[0],
-        "licence": info.redistribution_info.license or None,
-        "source": info.homepage or None,
-        "package": None,
-        "sha256": None,
-        "splits": {split: info.splits[split].num_examples for split in info.splits},
-        "prepared": _is_ready(builder),
-    }

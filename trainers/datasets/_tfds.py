@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import IO
+from typing import IO, Any
 
 import tensorflow_datasets as tfds
 
@@ -76,6 +76,23 @@ def write(name: str, root: pathlib.Path, held_lock: IO[str]) -> None:
             f"Data set `{name}` could not be downloaded. Received: {reason}. "
             f"To go without this download, use {packaged}."
         )
+
+
+def facts(name: str, root: pathlib.Path) -> dict[str, Any]:
+    """Returns what the catalogue says of `tfds:<name>`; see `_load.facts`."""
+    opened = builder(name, root)
+    info = opened.info
+    return {
+        "name": name,
+        "version": str(opened.version),
+        "summary": info.description.strip().partition("\n")[0],
+        "licence": info.redistribution_info.license or None,
+        "source": info.homepage or None,
+        "package": None,
+        "sha256": None,
+        "splits": {split: info.splits[split].num_examples for split in info.splits},
+        "prepared": (opened.data_path / "dataset_info.json").is_file(),
+    }
 
 
 def first_line(error: BaseException, length: int = 240) -> str:
