@@ -40,12 +40,13 @@ def main(argv: Sequence[str]) -> int:
     def answer(inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         return loaded.run(SIGNATURE, inputs)
 
+    engine = loaded.engine(SIGNATURE)
     try:
         evaluation = module.evaluate(answer, config, split=arguments.split)
     finally:
         loaded.close()
     print(
-        f"{arguments.model} version {version} ({loaded.engine(SIGNATURE)}) "
+        f"{arguments.model} version {version} ({engine}) "
         f"on the {arguments.split} split of {config.dataset}\n"
     )
     print(evaluation.text, "\n")

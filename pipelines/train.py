@@ -25,11 +25,13 @@ def main(argv: Sequence[str]) -> int:
     module = _catalog.load_model(arguments.model)
 
     from pipelines import _examples
-    from savedmodels import export, provenance
+    from savedmodels import export, provenance, staging
     from trainers import _config, _fit
     from trainers.datasets import _load
 
     config = _config.override(module.Config(), _assignments(arguments))
+    base_path = pathlib.Path(arguments.store) / arguments.model
+    staging.check_writable(base_path)  # told now, not after the training
     fitted = _fit.fit(
         module,
         config,
@@ -41,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     exported = export.export(
         fitted.model,
         fitted.signatures,
-        pathlib.Path(arguments.store) / arguments.model,
+        base_path,
         examples=examples,
         provenance=provenance.collect(
             config=_config.as_dict(config),
