@@ -71,7 +71,8 @@ class EmbeddedPredictor:
         Args:
             sources: Returns model name to base path; see `VersionManager`.
             options: How versions are loaded and run.
-            on_change: Called in another thread after versions came, went or failed.
+            on_change: Called in another thread after the first look for versions,
+                and after versions came, went or failed.
         """
         self._options = options or EmbeddedOptions()
         self._threads = concurrent.futures.ThreadPoolExecutor(

@@ -4,8 +4,9 @@ Everything that is answered is in the services; this binds them to the engine.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import grpc
@@ -19,6 +20,7 @@ from savedmodels.protos import (
     predict_pb2,
     regression_pb2,
 )
+from serving import listening
 from serving.errors import ServingError, UnavailableError
 from serving.model_service import ModelService
 from serving.prediction_service import PredictionService
@@ -31,6 +33,8 @@ MODEL_SERVICE = "tensorflow.serving.ModelService"
 HEALTH_NAMES = ("PredictionService", "ModelService", PREDICTION_SERVICE, MODEL_SERVICE)
 
 _MAX_TEXT = 1024
+_STRAGGLERS_S = 0.3  # for calls that were sent before the client heard of the stop
+_LAST_ANSWERS_S = 0.5  # to send what is answered; calls beyond it are cancelled
 _INT32_MAX = 2**31 - 1
 _OPTIONS = (
     ("grpc.max_receive_message_length", _INT32_MAX),
@@ -50,6 +54,9 @@ class GrpcServer:
     ) -> None:
         """Makes a server that does not listen yet. Needs a running event loop."""
         self._draining = False
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_OPTIONS)
         self._server.add_generic_rpc_handlers(
@@ -70,11 +77,14 @@ class GrpcServer:
         Raises:
             OSError: The port is taken, or the address is not this machine's.
         """
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        if port:
+            # gRPC itself would tell why it failed in its own log only.
+            listening.open_socket(host, port, "gRPC").close()
+        address = listening.address(host, port)
         try:
             bound: int = self._server.add_insecure_port(address)
         except RuntimeError as error:
-            raise OSError(f"Cannot listen on {address}: {error}") from error
+            raise OSError(f"Cannot listen on {address} for gRPC: {error}.") from error
         await self._server.start()
         return bound
 
@@ -93,7 +103,14 @@ class GrpcServer:
         """
         self._draining = True
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(drain_s)
+        # While calls end the port stays open, and a little longer: once gRPC closes it,
+        # calls on their way end as CANCELLED, not with the UNAVAILABLE that clients
+        # take for a reason to try elsewhere.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(drain_s):
+                await self._idle.wait()
+                await asyncio.sleep(_STRAGGLERS_S)
+        await self._server.stop(_LAST_ANSWERS_S)
 
     def _handlers(
         self, service: str, methods: Mapping[str, tuple[_Method, Any, Any]]
@@ -115,13 +132,10 @@ class GrpcServer:
 
         async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
             try:
-                if self._draining:
-                    raise UnavailableError("The server is shutting down.")
-                return await method(request, context.time_remaining())
+                with self._counted():
+                    return await method(request, context.time_remaining())
             except ServingError as error:
                 code, text = error.grpc_code, str(error)
-            except asyncio.CancelledError:
-                raise
             except Exception:
                 logger.exception("Unexpected error while answering %s", name)
                 code = grpc.StatusCode.INTERNAL
@@ -129,6 +143,20 @@ class GrpcServer:
             await context.abort(code, shortened(text))
 
         return answer
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Counts a call while it runs; refuses it once the server is to stop."""
+        if self._draining:
+            raise UnavailableError("The server is shutting down.")
+        self._in_flight += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
 
 
 def shortened(text: str) -> str:

@@ -5,14 +5,13 @@ import contextlib
 import gc
 import logging
 import signal
-import socket
 import sys
 from collections.abc import Iterator, Sequence
 
 import uvicorn
 import uvloop
 
-from serving import flags, rest_server, version_folders
+from serving import flags, listening, rest_server, version_folders
 from serving.embedded import EmbeddedPredictor
 from serving.flags import ServerOptions
 from serving.grpc_server import HEALTH_NAMES, GrpcServer
@@ -21,8 +20,6 @@ from serving.prediction_service import PredictionService
 from serving.version_manager import Sources
 
 logger = logging.getLogger(__name__)
-
-_BACKLOG = 2048
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,7 +76,12 @@ class Server:
             on_change=self._note_change,
         )
         stop = _stop_signal(self._loop)
-        rest_socket = _listen(options.host, options.rest_api_port)
+        # Opened first, so that a taken port is known before anything starts.
+        rest_socket = None
+        if options.rest_api_port >= 0:
+            rest_socket = listening.open_socket(
+                options.host, options.rest_api_port, "REST"
+            )
         self._grpc = GrpcServer(
             PredictionService(self._predictor, as_content=options.as_content),
             ModelService(self._predictor),
@@ -141,13 +143,14 @@ class Server:
         await self._grpc.set_health({**names, **gone, **models})
 
     def _announce(self) -> None:
-        host = _bracketed(self._options.host)
+        host = self._options.host
         port, rest_port = self._ports
-        rest = f"http://{host}:{rest_port}" if rest_port >= 0 else "none"
+        rest_url = f"http://{listening.address(host, rest_port)}"
         available = self._predictor.versions.available()
         models = [f"{name}/{v}" for name, found in available.items() for v in found]
         print(
-            f"serving: gRPC {host}:{port}, REST {rest}, "
+            f"serving: gRPC {listening.address(host, port)}, "
+            f"REST {rest_url if rest_port > 0 else 'none'}, "
             f"models: {', '.join(models) or 'none'}",
             flush=True,
         )
@@ -179,7 +182,6 @@ class Server:
                 log_config=None,
                 log_level=logging.WARNING,
                 server_header=False,
-                backlog=_BACKLOG,
                 timeout_graceful_shutdown=max(1, round(self._options.drain_s)),
             )
         )
@@ -201,20 +203,6 @@ def _sources(options: ServerOptions) -> Sources:
     if base_path is None:
         raise ValueError("Expected a store or a base path. Received: neither.")
     return lambda: {options.model_name: base_path}
-
-
-def _listen(host: str, port: int) -> socket.socket | None:
-    """Opens the REST port, so that a taken one is known before anything starts."""
-    if port < 0:
-        return None
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except OSError as error:
-        raise OSError(
-            f"Cannot listen on {_bracketed(host)}:{port} for REST: {error.strerror}. "
-            "Another port: --rest_api_port=N (make: REST_PORT=N), 0 for a free one."
-        ) from error
 
 
 def _stop_signal(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
@@ -240,7 +228,3 @@ def _tidy_memory() -> None:
     gc.unfreeze()
     gc.collect()
     gc.freeze()
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -53,8 +53,8 @@ class VersionManager(Generic[T]):
                 cannot tell at the moment, so that nothing changes.
             load: Loads (and warms up) the version in a folder. Called in threads.
             options: When to look and what to keep.
-            on_change: Called in the watching thread after versions came, went or
-                failed.
+            on_change: Called in the watching thread after the first look, and after
+                versions came, went or failed.
         """
         self._sources = sources
         self._load = load
@@ -173,9 +173,10 @@ class VersionManager(Generic[T]):
                 self._look()
                 next_look = now + wait_s
             self._act()
-            self._looked = True
             with self._lock:
-                changed, self._changed = self._changed, False
+                # The first look counts, even if it finds nothing.
+                changed = self._changed or not self._looked
+                self._changed, self._looked = False, True
             if changed:
                 self._on_change()
             timeout_s = max(0.0, next_look - time.monotonic()) if wait_s > 0 else None
