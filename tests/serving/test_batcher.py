@@ -1,0 +1,206 @@
+"""What shares a run, who is refused, and that nobody fails for another."""
+
+import asyncio
+import concurrent.futures
+import threading
+
+import numpy as np
+import pytest
+
+from serving.batcher import Batcher, BatchingOptions
+from serving.errors import (
+    DeadlineExceededError,
+    InvalidRequestError,
+    UnavailableError,
+)
+
+
+class Doubler:
+    """Doubles `x`, counts rows per run, and can be held up."""
+
+    def __init__(self):
+        self.runs = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.began = threading.Event()
+
+    def __call__(self, inputs):
+        x = inputs["x"]
+        self.runs.append(x.shape)
+        self.began.set()
+        self.gate.wait(10)
+        if (x < 0).any():
+            raise InvalidRequestError("x is negative")
+        return {"y": 2 * x}
+
+
+def run(scenario, *, may_batch=True, **options):
+    """Runs `scenario(batcher, doubler)` on an event loop with one running batch."""
+    doubler = Doubler()
+    options = {"num_batch_threads": 1, **options}
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        batcher = Batcher(
+            doubler, threads, BatchingOptions(**options), may_batch=may_batch
+        )
+        try:
+            asyncio.run(scenario(batcher, doubler))
+        finally:
+            doubler.gate.set()
+    return doubler.runs
+
+
+def x(*values):
+    return {"x": np.array(values, np.float32)}
+
+
+async def hold(batcher, doubler):
+    """Starts a run that lasts until the gate opens, so that others queue up."""
+    doubler.gate.clear()
+    first = asyncio.create_task(batcher.submit(x(0)))
+    await asyncio.to_thread(doubler.began.wait)
+    return first
+
+
+async def queued(batcher, *inputs, timeout_s=None):
+    tasks = [asyncio.create_task(batcher.submit(i, timeout_s)) for i in inputs]
+    await asyncio.sleep(0)
+    return tasks
+
+
+def test_an_idle_queue_starts_at_once():
+    async def scenario(batcher, doubler):
+        answer = await batcher.submit(x(1, 2))
+        np.testing.assert_array_equal(answer["y"], [2, 4])
+
+    assert run(scenario) == [(2,)]
+
+
+def test_what_waits_while_a_batch_runs_is_the_next_batch():
+    async def scenario(batcher, doubler):
+        first = await hold(batcher, doubler)
+        tasks = await queued(batcher, x(1), x(2, 3), x(), x(4))
+        doubler.gate.set()
+        answers = [(await task)["y"].tolist() for task in [first, *tasks]]
+        assert answers == [[0], [2], [4, 6], [], [8]]
+
+    assert run(scenario) == [(1,), (4,)]
+
+
+def test_a_batch_has_at_most_the_rows_allowed():
+    async def scenario(batcher, doubler):
+        first = await hold(batcher, doubler)
+        tasks = await queued(batcher, x(1), x(2), x(3, 4), x(5, 6, 7, 8), x(9))
+        doubler.gate.set()
+        answers = [(await task)["y"].tolist() for task in [first, *tasks]]
+        assert answers == [[0], [2], [4], [6, 8], [10, 12, 14, 16], [18]]
+
+    # 1 + 1 rows leave no room for 2 more; 4 rows are more than a batch: alone.
+    assert run(scenario, max_batch_size=3) == [(1,), (2,), (2,), (4,), (1,)]
+
+
+def test_other_inner_shapes_run_apart_and_keep_their_turn():
+    async def scenario(batcher, doubler):
+        first = await hold(batcher, doubler)
+        wide = {"x": np.ones((1, 2), np.float32)}
+        tasks = await queued(batcher, x(1), wide, x(2), wide)
+        doubler.gate.set()
+        await asyncio.gather(first, *tasks)
+
+    assert run(scenario) == [(1,), (2,), (2, 2)]
+
+
+@pytest.mark.parametrize("may_batch", [True, False])
+def test_scalars_and_graphs_without_a_free_axis_run_alone(may_batch):
+    async def scenario(batcher, doubler):
+        first = await hold(batcher, doubler)
+        value = {"x": np.float32(1)} if may_batch else x(1)
+        tasks = await queued(batcher, value, value)
+        doubler.gate.set()
+        for task in tasks:
+            assert (await task)["y"] == 2
+        await first
+
+    assert len(run(scenario, may_batch=may_batch)) == 3
+
+
+def test_a_bad_request_fails_alone():
+    async def scenario(batcher, doubler):
+        first = await hold(batcher, doubler)
+        good, bad, other = await queued(batcher, x(1), x(-1), x(3))
+        doubler.gate.set()
+        assert (await good)["y"].tolist() == [2]
+        assert (await other)["y"].tolist() == [6]
+        with pytest.raises(InvalidRequestError, match="x is negative"):
+            await bad
+        await first
+
+    assert run(scenario) == [(1,), (3,), (1,), (1,), (1,)]
+
+
+def test_outputs_without_a_row_per_row_are_asked_for_one_by_one():
+    def total(inputs):
+        return {"total": inputs["x"].sum(keepdims=True)}
+
+    async def scenario():
+        with concurrent.futures.ThreadPoolExecutor(1) as threads:
+            options = BatchingOptions(num_batch_threads=1)
+            batcher = Batcher(total, threads, options, may_batch=True)
+            tasks = await queued(batcher, x(0), x(1, 2), x(3, 4))
+            return [(await task)["total"].tolist() for task in tasks]
+
+    assert asyncio.run(scenario()) == [[0], [3], [7]]
+
+
+def test_a_full_queue_refuses_in_tf_servings_words():
+    async def scenario(batcher, doubler):
+        first = await hold(batcher, doubler)
+        tasks = await queued(batcher, x(1, 2), x(3, 4))
+        with pytest.raises(UnavailableError) as caught:
+            await batcher.submit(x(5))
+        assert str(caught.value) == (
+            "The batch scheduling queue to which this task was submitted is full; "
+            "currently 2 batches enqueued and max_enqueued_batches is 2"
+        )
+        doubler.gate.set()
+        await asyncio.gather(first, *tasks)
+        await batcher.submit(x(6))  # and takes calls again once there is room
+
+    run(scenario, max_batch_size=2, max_enqueued_batches=2)
+
+
+def test_cancelled_requests_are_not_run():
+    async def scenario(batcher, doubler):
+        first = await hold(batcher, doubler)
+        gone, stays = await queued(batcher, x(1), x(2))
+        gone.cancel()
+        await asyncio.sleep(0)
+        doubler.gate.set()
+        assert (await stays)["y"].tolist() == [4]
+        await first
+
+    assert run(scenario) == [(1,), (1,)]
+
+
+def test_requests_whose_time_is_up_are_refused_and_not_run():
+    async def scenario(batcher, doubler):
+        first = await hold(batcher, doubler)
+        (late,) = await queued(batcher, x(1), timeout_s=0.01)
+        with pytest.raises(DeadlineExceededError, match=r"0\.01 seconds"):
+            await late
+        doubler.gate.set()
+        await first
+        await batcher.submit(x(5))
+
+    assert run(scenario) == [(1,), (1,)]
+
+
+def test_the_limit_holds_again_after_requests_fell_out():
+    async def scenario(batcher, doubler):
+        first = await hold(batcher, doubler)
+        tasks = await queued(batcher, x(1), x(2), timeout_s=0.01)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        doubler.gate.set()
+        await first
+        assert (await batcher.submit(x(3)))["y"].tolist() == [6]
+
+    run(scenario, max_batch_size=1, max_enqueued_batches=2)

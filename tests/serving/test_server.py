@@ -1,0 +1,329 @@
+"""The server as a process: where it listens, what it says, how it changes and ends."""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from savedmodels.protos import (
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+from serving import flags, tensor_codec
+
+ROOT = pathlib.Path(__file__).parents[2]
+LINE = re.compile(
+    r"serving: gRPC 127\.0\.0\.1:(\d+), REST (?:http://127\.0\.0\.1:(\d+)|none), "
+    r"models: (.*)\n"
+)
+
+
+class Process:
+    """A server process, and clients of it."""
+
+    def __init__(self, *arguments):
+        self.popen = subprocess.Popen(
+            [sys.executable, "-m", "serving", *arguments],
+            cwd=ROOT,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        watchdog = threading.Timer(60, self.popen.kill)
+        watchdog.start()
+        line = self.popen.stdout.readline()
+        watchdog.cancel()
+        match = LINE.fullmatch(line)
+        assert match, (line, self.popen.communicate(timeout=30))
+        self.port, self.rest_port, models = match.groups()
+        self.models = models.split(", ")
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}")
+        self.predict = prediction_service_pb2_grpc.PredictionServiceStub(
+            self.channel
+        ).Predict
+        self.stderr = ""
+
+    def health(self, service=""):
+        stub = health_pb2_grpc.HealthStub(self.channel)
+        status = stub.Check(health_pb2.HealthCheckRequest(service=service)).status
+        return health_pb2.HealthCheckResponse.ServingStatus.Name(status)
+
+    def states(self, model):
+        request = get_model_status_pb2.GetModelStatusRequest()
+        request.model_spec.name = model
+        stub = model_service_pb2_grpc.ModelServiceStub(self.channel)
+        states = get_model_status_pb2.ModelVersionStatus.State
+        return {
+            status.version: states.Name(status.state)
+            for status in stub.GetModelStatus(request).model_version_status
+        }
+
+    def get(self, path):
+        url = f"http://127.0.0.1:{self.rest_port}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as response:
+                return response.status, response.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+    def end(self, number=signal.SIGTERM):
+        """Sends a signal, and returns the exit code."""
+        if self.popen.poll() is None:
+            self.popen.send_signal(number)
+        _, self.stderr = self.popen.communicate(timeout=30)
+        self.channel.close()
+        return self.popen.returncode
+
+
+@contextlib.contextmanager
+def serving(*arguments):
+    process = Process("--port=0", "--rest_api_port=0", *arguments)
+    try:
+        yield process
+    finally:
+        process.end()
+
+
+def publish(version, base_path, number):
+    """Puts a version into a store in one rename, as an export does."""
+    base_path.mkdir(parents=True, exist_ok=True)
+    staging = base_path / f".writing-{number}"
+    shutil.copytree(version, staging)
+    staging.rename(base_path / str(number))
+
+
+def digits_request():
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "digits"
+    image = np.zeros((1, 28, 28, 1), np.uint8)
+    tensor_codec.encode_into(request.inputs["image"], image)
+    return request
+
+
+def soon(condition, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"it did not come true in {seconds} seconds"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def digits_store(tmp_path, digits_litert):
+    publish(digits_litert, tmp_path / "digits", 1)
+    return tmp_path
+
+
+def test_serves_both_protocols_and_ends_cleanly_when_told(digits_store):
+    with serving("--store", str(digits_store)) as server:
+        assert server.models == ["digits/1"]
+        response = server.predict(digits_request())
+        assert response.model_spec.version.value == 1
+        np.testing.assert_allclose(response.outputs["scores"].float_val, 0.1)
+        body = json.dumps({"instances": np.zeros((1, 28, 28, 1), int).tolist()})
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{server.rest_port}/v1/models/digits:predict",
+            data=body.encode(),
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            (prediction,) = json.load(answer)["predictions"]
+        np.testing.assert_allclose(prediction["scores"], 0.1)
+        assert server.get("/readyz")[0] == 200
+        for name in ("", "digits", "PredictionService", "ModelService"):
+            assert server.health(name) == "SERVING"
+        assert server.health("tensorflow.serving.PredictionService") == "SERVING"
+        assert server.end(signal.SIGTERM) == 0
+        assert "Traceback" not in server.stderr
+
+
+def test_serves_one_model_by_its_base_path_without_rest(digits_store):
+    with serving(
+        "--model_name=digits",
+        f"--model_base_path={digits_store / 'digits'}",
+        "--rest_api_port=-1",
+    ) as server:
+        assert server.rest_port is None
+        assert server.predict(digits_request()).model_spec.version.value == 1
+        assert server.end(signal.SIGINT) == 0
+
+
+def test_an_empty_store_is_waited_for(tmp_path, digits_litert):
+    with serving(f"--store={tmp_path / 'models'}") as server:
+        assert server.models == ["none"]
+        assert server.get("/healthz")[0] == 200
+        assert server.get("/readyz")[0] == 503
+        assert server.health() == "NOT_SERVING"
+        publish(digits_litert, tmp_path / "models" / "digits", 1)
+        soon(lambda: server.health("") == "SERVING")
+        assert server.get("/readyz")[0] == 200
+        server.predict(digits_request())
+        assert server.end() == 0
+    assert "make train MODEL=" in server.stderr
+
+
+def test_a_taken_port_is_one_clear_line(digits_store):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for flag, other in [
+            ("--port", "--rest_api_port"),
+            ("--rest_api_port", "--port"),
+        ]:
+            done = subprocess.run(
+                [sys.executable, "-m", "serving", f"--store={digits_store}"]
+                + [f"{flag}={port}", f"{other}=0"],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+            assert done.returncode == 1
+            (line,) = done.stderr.splitlines()
+            assert line.startswith(f"error: Cannot listen on 127.0.0.1:{port}")
+
+
+def test_versions_switch_under_load_without_a_failed_call(digits_store, digits_litert):
+    seen, failures, stop = [], [], threading.Event()
+
+    def ask(port):
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            while not stop.is_set():
+                try:
+                    response = stub.Predict(digits_request(), timeout=20)
+                    seen.append(response.model_spec.version.value)
+                except grpc.RpcError as error:
+                    failures.append(error)
+
+    with serving(f"--store={digits_store}") as server:
+        clients = [threading.Thread(target=ask, args=(server.port,)) for _ in range(8)]
+        for client in clients:
+            client.start()
+        try:
+            for version in (2, 3, 4):
+                publish(digits_litert, digits_store / "digits", version)
+                soon(lambda version=version: version in seen, seconds=2)
+        finally:
+            stop.set()
+            for client in clients:
+                client.join()
+        assert not failures
+        assert set(seen) == {1, 2, 3, 4}
+        soon(
+            lambda: (
+                server.states("digits")
+                == {4: "AVAILABLE"} | {version: "END" for version in (1, 2, 3)}
+            )
+        )
+
+
+def test_a_truncated_version_is_reported_and_the_old_one_answers(
+    digits_store, digits_litert
+):
+    with serving(f"--store={digits_store}") as server:
+        publish(digits_litert, digits_store / "away", 1)
+        file = digits_store / "away/1/saved_model.pb"
+        file.write_bytes(file.read_bytes()[:1000])
+        (digits_store / "away/1").rename(digits_store / "digits/2")
+        soon(lambda: server.states("digits") == {2: "END", 1: "AVAILABLE"})
+        assert server.predict(digits_request()).model_spec.version.value == 1
+        assert server.health("digits") == "SERVING"
+        shutil.copy(digits_litert / "saved_model.pb", digits_store / "digits/2")
+        soon(lambda: server.states("digits") == {2: "AVAILABLE", 1: "END"})
+
+
+def test_calls_in_flight_are_answered_at_the_end(digits_store):
+    """The load is heavy enough that some calls wait when the signal comes."""
+    answered, refused, other = [], [], []
+    image = np.zeros((512, 28, 28, 1), np.uint8)
+    request = digits_request()
+    request.inputs["image"].CopyFrom(tensor_codec.encode(image, as_content=True))
+    with serving(f"--store={digits_store}") as server:
+        began = threading.Event()
+
+        def ask():
+            with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+                stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+                while True:
+                    try:
+                        stub.Predict(request, timeout=20)
+                        answered.append(1)
+                        began.set()
+                    except grpc.RpcError as error:
+                        if error.code() == grpc.StatusCode.UNAVAILABLE:
+                            refused.append(error.details())
+                        else:
+                            other.append(error)
+                        return
+
+        clients = [threading.Thread(target=ask) for _ in range(4)]
+        for client in clients:
+            client.start()
+        assert began.wait(20)
+        assert server.end() == 0
+        for client in clients:
+            client.join()
+    assert not other
+    assert len(refused) == 4  # each client's last call, made after the signal
+    assert "Traceback" not in server.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ([], "one of --store and --model_base_path"),
+        (["--store=a", "--model_base_path=b"], "one of --store and --model_base_path"),
+        (["--store=a", "--port=http"], "expected 0 to 65535. Received: http"),
+        (["--store=a", "--enable_batching=maybe"], "expected true or false"),
+        (["--store=a", "--max_batch_size=0"], "expected 1 or more"),
+        (["--stor=a"], "unrecognized arguments"),
+    ],
+)
+def test_wrong_flags_end_with_code_2(capsys, arguments, text):
+    with pytest.raises(SystemExit) as caught:
+        flags.parse(arguments)
+    assert caught.value.code == 2
+    assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--enable_batching=false"], None),
+        (["--enable_batching", "false"], None),
+        (["--enable_batching", "--max_batch_size", "7"], 7),
+        (["--max_batch_size=7"], 7),
+    ],
+)
+def test_flags_are_read_as_tf_serving_reads_them(arguments, expected):
+    options = flags.parse(["--store=a", *arguments])
+    batching = options.embedded.batching
+    assert (batching and batching.max_batch_size) == expected
+
+
+def test_defaults_are_tf_servings():
+    options = flags.parse(["--model_base_path=/models/m"])
+    assert (options.port, options.rest_api_port) == (8500, 8501)
+    assert options.model_name == "default"
+    watch = options.embedded.watch
+    assert watch.file_system_poll_wait_seconds == 1
+    assert watch.max_num_load_retries == 5
+    assert watch.load_retry_interval_seconds == 60
+    assert options.embedded.enable_model_warmup
+    assert not options.as_content
