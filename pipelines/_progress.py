@@ -8,11 +8,33 @@ import tqdm
 _SECONDS_BETWEEN_LINES = 10.0
 
 
+class Notes:
+    """Tells once about each thing that is changed on the way."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def __call__(self, about: str, message: str) -> None:
+        """Prints the first message about a thing.
+
+        Args:
+            about: The thing.
+            message: A sentence.
+        """
+        if about not in self._told:
+            self._told.add(about)
+            # Above a bar, where there is one.
+            tqdm.tqdm.write(f"note: {message}", file=sys.stderr)
+
+
 class Progress:
     """Counts rows; shows rows, rows per second and the time left.
 
     On a terminal that is one line that changes; elsewhere a new line every 10 seconds,
     so that a short run says nothing.
+
+    Attributes:
+        note: Tells of a change on the way without tearing the bar.
     """
 
     def __init__(self, total: int, unit: str) -> None:
@@ -25,7 +47,6 @@ class Progress:
         self._total = total
         self._unit = unit
         self._done = 0
-        self._noted: set[str] = set()
         self._started = self._told = time.monotonic()
         self._bar = tqdm.tqdm(
             total=total,
@@ -35,6 +56,7 @@ class Progress:
             disable=not sys.stderr.isatty(),
             leave=False,
         )
+        self.note = Notes()
 
     def __enter__(self) -> "Progress":
         return self
@@ -61,9 +83,3 @@ class Progress:
                 f"{speed:,.0f} {self._unit}/s, {left:,.0f} s left",
                 file=sys.stderr,
             )
-
-    def note(self, about: str, message: str) -> None:
-        """Prints the first message about each thing, without tearing the bar."""
-        if about not in self._noted:
-            self._noted.add(about)
-            self._bar.write(f"note: {message}", file=sys.stderr)

@@ -1,0 +1,157 @@
+"""Asks the running server about a file, and prints its answers for a person.
+
+Ends with 0 if every instance was answered, with 1 if some were refused (the reasons go
+to stderr) or no server answers, with 2 if what was typed does not fit.
+"""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from pipelines import (
+    _answer_text,
+    _batches,
+    _cli,
+    _readers,
+    _requests,
+    _scorer,
+    _sources,
+)
+from pipelines._inputs import Inputs
+from pipelines._progress import Notes
+from pipelines._sources import Refusal, Row
+from savedmodels.errors import MaaskitError, UsageError
+from serving.errors import (
+    DeadlineExceededError,
+    ServableNotFoundError,
+    UnavailableError,
+)
+from serving.grpc_client import GrpcClient
+from serving.servable import DEFAULT_SIGNATURE, SignatureInfo
+
+_BATCH = 32  # rows a request: answers come soon, and messages stay small
+
+
+@_cli.command
+def main(argv: Sequence[str]) -> int:
+    """Runs file -> instances -> server -> text."""
+    arguments = _parser().parse_args(argv)
+    path = pathlib.Path(arguments.input)
+    document = _requests.load(path) if path.suffix.lower() == ".json" else None
+    name = (
+        arguments.signature or _requests.signature_name(document) or DEFAULT_SIGNATURE
+    )
+    with GrpcClient(arguments.server) as client:
+        server = _Server(client, arguments)
+        signature = server.signature(name)
+        items: Iterable[Row | Refusal]
+        if document is not None:
+            items = _requests.rows(document, signature, path.name)
+        else:
+            source = _sources.find(arguments.input)
+            _sources.preview(source, signature)
+            items = _sources.read(source, signature, Notes())
+        largest = _batches.largest_batch(signature, _BATCH)
+        batches = _batches.batches(items, largest)
+        return _print(_rows(_scorer.answers(server, name, batches)))
+
+
+class _Server:
+    """The model as the server has it; runs batches as a servable does."""
+
+    def __init__(self, client: GrpcClient, arguments: argparse.Namespace) -> None:
+        self._client = client
+        self._address = arguments.server
+        self._model = arguments.model
+        self._version = arguments.version
+
+    def signature(self, name: str) -> SignatureInfo:
+        """Asks what the signature takes and gives."""
+        try:
+            signatures = self._client.metadata(self._model, version=self._version)
+        except (UnavailableError, DeadlineExceededError) as error:
+            raise MaaskitError(
+                f"No server answers at {self._address}. Expected one started with "
+                f"`make serve`. Received: {error}"
+            ) from error
+        except ServableNotFoundError as error:
+            raise UsageError(
+                f"The server at {self._address} has no such model or version. "
+                f"`make models` lists what the store holds. Received: {self._model}"
+                f"{'' if self._version is None else f', version {self._version}'}."
+            ) from error
+        if name not in signatures:
+            # Names with two underscores are TensorFlow's own, for loading.
+            there = ", ".join(name for name in signatures if not name.startswith("__"))
+            raise UsageError(
+                f"Model `{self._model}` has no such signature. "
+                f"Expected one of: {there}. Received: {name}."
+            )
+        return signatures[name]
+
+    def run(self, signature_name: str, inputs: Inputs) -> dict[str, np.ndarray]:
+        """Asks for one batch."""
+        try:
+            return self._client.predict(
+                self._model,
+                inputs,
+                version=self._version,
+                signature_name=signature_name,
+            )
+        except (UnavailableError, DeadlineExceededError) as error:
+            # Not about these instances: asking for each of them alone would not help.
+            raise MaaskitError(f"The server did not answer: {error}") from error
+
+
+_Told = Refusal | tuple[Row, dict[str, np.ndarray]]
+
+
+def _rows(answers: Iterable[_scorer.Answer | Refusal]) -> Iterator[_Told]:
+    """Each instance by itself, with its outputs."""
+    for answer in answers:
+        if isinstance(answer, Refusal):
+            yield answer
+            continue
+        for index, row in enumerate(answer.batch.rows):
+            yield row, {a: array[index, ...] for a, array in answer.outputs.items()}
+
+
+def _print(told: Iterator[_Told]) -> int:
+    """Prints as the answers come; returns the exit code."""
+    refused = False
+    first: _Told | None = next(told, None)
+    second: _Told | None = next(told, None)
+    show = _answer_text.one if second is None else _answer_text.line
+    for item in (first, second, *told):
+        if isinstance(item, Refusal):
+            place = item.file if item.row is None else f"{item.file}, row {item.row}"
+            print(f"refused: {place}: {item.reason}", file=sys.stderr)
+            refused = True
+        elif item is not None:
+            row, outputs = item
+            print(show(row.key if second or row.row is None else row.file, outputs))
+    return 1 if refused else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _cli.parser(__doc__)
+    _cli.add_model(parser)
+    parser.add_argument(
+        "--input",
+        required=True,
+        help="file, folder or quoted pattern of files that end in "
+        f"{_readers.ENDINGS}, or a .json file: instances, or a whole REST request",
+    )
+    parser.add_argument(
+        "--server", default="127.0.0.1:8500", help="gRPC address, host:port"
+    )
+    parser.add_argument("--version", type=int, help="version (default: the latest)")
+    parser.add_argument("--signature", help="signature (default: serving_default)")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
