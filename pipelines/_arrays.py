@@ -131,8 +131,8 @@ def _check(columns: dict[str, _Column], signature: SignatureInfo) -> bool:
                 f"Input `{alias}` is {_inputs.describe_tensor(info)}. "
                 f"Received: an array of shape {list(column.shape)}."
             )
-    sizes = {column.shape[0] for column in columns.values() if True in batched}
-    if len(batched) != 1 or len(sizes) > 1:
+    sizes = {column.shape[:1] for column in columns.values()}
+    if len(batched) > 1 or (True in batched and len(sizes) > 1):
         shapes = ", ".join(f"{c.name} {list(c.shape)}" for c in columns.values())
         raise MismatchError(
             "All arrays must have the same number of instances on their first axis. "

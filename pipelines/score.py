@@ -6,6 +6,7 @@ not fit.
 """
 
 import argparse
+import gc
 import pathlib
 from collections.abc import Sequence
 
@@ -31,6 +32,9 @@ def main(argv: Sequence[str]) -> int:
         pathlib.Path(arguments.store) / arguments.model, arguments.version
     )
     loaded = servable.load(path, arguments.model, int(path.name))
+    # TensorFlow is half a million objects that each full collection would walk.
+    gc.collect()
+    gc.freeze()
     signature = _signature(loaded, arguments.signature)
     largest = _batches.largest_batch(signature, arguments.batch_size)
     _sources.preview(source, signature)
@@ -84,7 +88,8 @@ def _signature(loaded: servable.Servable, name: str) -> servable.SignatureInfo:
     try:
         return loaded.signature(name)
     except ServingError as error:
-        there = ", ".join(loaded.signatures)
+        # Names with two underscores are TensorFlow's own, for loading.
+        there = ", ".join(n for n in loaded.signatures if not n.startswith("__"))
         raise UsageError(
             f"Version {loaded.version} has no such signature. "
             f"Expected one of: {there}. Received: {name}."
@@ -108,10 +113,10 @@ def _print_summary(
         f"run by {loaded.engine(arguments.signature)}"
     )
     if source.others:
-        print(f"Skipped  {source.others:,} files that end in something else")
+        print(f"Skipped  {source.others:,} by ending, which is of no known kind")
     if output.refused:
         print(
-            f"Refused  {output.refused:,} rows, listed in "
+            f"Refused  {output.refused:,}, listed with the reasons in "
             f"{_outputs.errors_path(output.path)}"
         )
     print(f"Scores   {output.path}")

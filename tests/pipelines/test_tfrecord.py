@@ -1,0 +1,86 @@
+"""TFRecords read without TensorFlow are those that TensorFlow wrote."""
+
+import io
+import pathlib
+import random
+
+import pytest
+from scoring_parts import write_tfrecord
+
+from pipelines import _tfrecord
+
+RECORDS = [b"", b"a", b"abcd", bytes(1000), random.Random(1).randbytes(5000)]
+
+
+@pytest.mark.parametrize(
+    ("data", "checksum"),
+    [
+        # RFC 3720, B.4, and the check value of the catalogue of CRC algorithms.
+        (bytes(32), 0x8A9136AA),
+        (b"\xff" * 32, 0x62A8AB43),
+        (bytes(range(32)), 0x46DD794E),
+        (bytes(range(31, -1, -1)), 0x113FDB5C),
+        (b"123456789", 0xE3069283),
+        (b"", 0),
+    ],
+)
+def test_checksum_is_that_of_the_standard(data, checksum):
+    assert _tfrecord.crc32c(data) == checksum
+
+
+def bit_by_bit(data: bytes) -> int:
+    register = 0xFFFFFFFF
+    for byte in data:
+        register ^= byte
+        for _ in range(8):
+            register = register >> 1 ^ (0x82F63B78 if register & 1 else 0)
+    return register ^ 0xFFFFFFFF
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 5, 1023, 1024, 1025, 1027, 1028, 2049])
+def test_checksum_of_any_length_is_that_of_the_loop_over_its_bits(size):
+    data = random.Random(size).randbytes(size)
+    assert _tfrecord.crc32c(data) == bit_by_bit(data)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> bytes:
+    path: pathlib.Path = tmp_path_factory.mktemp("tfrecord") / "x.tfrecord"
+    return write_tfrecord(path, RECORDS).read_bytes()
+
+
+def test_reads_what_tensorflow_wrote(written):
+    assert list(_tfrecord.read(io.BytesIO(written))) == RECORDS
+    assert _tfrecord.count(io.BytesIO(written)) == len(RECORDS)
+
+
+def test_a_changed_byte_of_data_costs_that_record_only(written):
+    start_of_abcd = 16 + 17 + 12
+    damaged = bytearray(written)
+    damaged[start_of_abcd] ^= 1
+    assert list(_tfrecord.read(io.BytesIO(damaged))) == [
+        None if record == b"abcd" else record for record in RECORDS
+    ]
+
+
+def test_a_changed_byte_of_a_length_ends_the_file(written):
+    damaged = bytearray(written)
+    damaged[16] ^= 1  # the length of the second record
+    records = _tfrecord.read(io.BytesIO(damaged))
+    assert next(records) == RECORDS[0]
+    with pytest.raises(_tfrecord.TFRecordError, match="length does not fit"):
+        next(records)
+    assert _tfrecord.count(io.BytesIO(damaged)) == 1
+
+
+@pytest.mark.parametrize("missing", [1, 4, 5, 5003, 5005, 5015])
+def test_a_file_cut_short_says_so_after_its_whole_records(written, missing):
+    records = _tfrecord.read(io.BytesIO(written[:-missing]))
+    assert [next(records) for _ in RECORDS[:-1]] == RECORDS[:-1]
+    with pytest.raises(_tfrecord.TFRecordError, match="cut short"):
+        next(records)
+
+
+def test_text_is_no_tfrecord():
+    with pytest.raises(_tfrecord.TFRecordError, match="no TFRecord"):
+        list(_tfrecord.read(io.BytesIO(b"just some text, long enough")))
