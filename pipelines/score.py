@@ -1,9 +1,4 @@
-"""Scores files with an exported version, without a server.
-
-Ends with 0 if every instance was scored, with 1 if some were refused (they are listed
-in `<output>.errors.jsonl`, all others have their scores), with 2 if what was typed does
-not fit.
-"""
+"""Scores files with an exported version, without a server."""
 
 import argparse
 import gc
@@ -44,7 +39,8 @@ def main(argv: Sequence[str]) -> int:
     ):
         rows = _sources.read(source, signature, progress.note)
         _scorer.score(loaded, arguments.signature, rows, output, progress, largest)
-        _print_summary(loaded, arguments, source, output, progress.seconds)
+        seconds = progress.seconds
+    _print_summary(loaded, arguments, source, output, seconds)
     return 1 if output.refused else 0
 
 
@@ -60,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         "--output", required=True, help="file to write, ends in .jsonl or .csv"
     )
     _cli.add_store(parser)
-    parser.add_argument("--version", type=int, help="default: the latest")
+    parser.add_argument("--version", type=int, help="version (default: the latest)")
     parser.add_argument(
         "--signature", default=servable.DEFAULT_SIGNATURE, help="signature to run"
     )
@@ -69,6 +65,11 @@ def _parser() -> argparse.ArgumentParser:
         type=_batch_size,
         default="auto",
         help="rows run at once; auto: 128, or fewer if they are large",
+    )
+    parser.epilog = (
+        "Ends with 0 if every row was scored, with 1 if some were refused (listed in "
+        "<output>.errors.jsonl; all others have scores), with 2 if what was typed does "
+        "not fit, and then writes nothing."
     )
     return parser
 
