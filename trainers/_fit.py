@@ -114,10 +114,13 @@ def answer_of(signatures: Signatures) -> Answer:
     """Returns a function that runs `serving_default` of a live model.
 
     Args:
-        signatures: The model's, kept by the contract.
+        signatures: The model's.
+
+    Raises:
+        SignatureError: They break the contract.
     """
-    function = signatures[SERVING_DEFAULT]
     aliases = list(signature.check(signatures)[SERVING_DEFAULT].inputs)
+    function = signatures[SERVING_DEFAULT]
 
     def answer(inputs: Arrays) -> dict[str, np.ndarray]:
         outputs = function(*(tf.constant(inputs[alias]) for alias in aliases))
@@ -142,7 +145,8 @@ def _train(
     # Checked here, so that a mistake in a signature costs no training.
     answer = answer_of(module.make_signatures(model, config))
 
-    progress = _checkpoints.restore_last(run.checkpoints, model)
+    with devices.scope():  # the optimizer makes its variables here
+        progress = _checkpoints.restore_last(run.checkpoints, model)
     if progress.epochs:
         print(f"Going on with {run.path} after epoch {progress.epochs}", flush=True)
     stopped = progress.stopped_early(config.early_stopping_epochs)

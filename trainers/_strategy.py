@@ -31,7 +31,11 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         devices = gpus or tf.config.list_logical_devices("CPU")
-        return tf.distribute.MirroredStrategy([device.name for device in devices])
+        return tf.distribute.MirroredStrategy(
+            [device.name for device in devices],
+            # Collectives of CPU replicas mix up when a process has trained before.
+            cross_device_ops=None if gpus else tf.distribute.ReductionToOneDevice(),
+        )
     return tf.distribute.get_strategy()
 
 

@@ -61,12 +61,12 @@ class Config(TrainConfig):
 
     dataset: str = "mnist"
     epochs: int = 15
-    learning_rate: float = 3e-3
+    learning_rate: float = 6e-3
     network: Literal["conv", "dense"] = "conv"
     filters: tuple[int, ...] = (32, 64, 128)
     hidden_units: tuple[int, ...] = (10, 10)
     dropout: float = 0.4
-    weight_decay: float = 0.01
+    weight_decay: float = 0.05
     distortion: float = 1.0
 
     def __post_init__(self) -> None:
