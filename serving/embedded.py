@@ -31,17 +31,17 @@ class EmbeddedOptions:
 
     Attributes:
         watch: When to look for versions and what to keep.
-        batching: How requests are put together; None runs each alone.
+        enable_batching: Whether requests that wait together run together.
+        batching: Limits of the queues, with batching or without.
         enable_model_warmup: Whether a version's warm-up requests are replayed.
         prefer_litert: See `servable.load`.
-        num_run_threads: Batches that run at the same time, over all models.
     """
 
     watch: WatchOptions = WatchOptions()
-    batching: BatchingOptions | None = BatchingOptions()
+    enable_batching: bool = True
+    batching: BatchingOptions = BatchingOptions()
     enable_model_warmup: bool = True
     prefer_litert: bool | None = None
-    num_run_threads: int = 2
 
 
 class _Loaded:
@@ -76,7 +76,7 @@ class EmbeddedPredictor:
         """
         self._options = options or EmbeddedOptions()
         self._threads = concurrent.futures.ThreadPoolExecutor(
-            self._options.num_run_threads, thread_name_prefix="run"
+            self._options.batching.num_batch_threads, thread_name_prefix="run"
         )
         self.versions: VersionManager[_Loaded] = VersionManager(
             sources, self._load, self._options.watch, on_change=on_change
@@ -198,12 +198,11 @@ class EmbeddedPredictor:
 
     def _batcher(self, version: Servable, name: str) -> Batcher:
         signature = version.signature(name)
-        batching = self._options.batching
         return Batcher(
             lambda inputs: version.execute(name, inputs),
             self._threads,
-            batching or BatchingOptions(),
-            may_batch=batching is not None and signature.has_free_batch_axis,
+            self._options.batching,
+            may_batch=self._options.enable_batching and signature.has_free_batch_axis,
         )
 
 

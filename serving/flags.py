@@ -62,6 +62,7 @@ def parse(argv: Sequence[str] | None = None) -> ServerOptions:
     batching = BatchingOptions(
         max_batch_size=flags.max_batch_size,
         max_enqueued_batches=flags.max_enqueued_batches,
+        num_batch_threads=flags.num_batch_threads,
     )
     return ServerOptions(
         store=flags.store,
@@ -76,10 +77,10 @@ def parse(argv: Sequence[str] | None = None) -> ServerOptions:
         as_content=flags.enable_serialization_as_tensor_content,
         embedded=EmbeddedOptions(
             watch=watch,
-            batching=batching if flags.enable_batching else None,
+            enable_batching=flags.enable_batching,
+            batching=batching,
             enable_model_warmup=flags.enable_model_warmup,
             prefer_litert=flags.prefer_tflite_model,
-            num_run_threads=flags.num_batch_threads,
         ),
     )
 
@@ -175,7 +176,7 @@ def _add_how_to_run(parser: argparse.ArgumentParser) -> None:
     add(
         "--num_batch_threads",
         type=_positive,
-        default=EmbeddedOptions().num_run_threads,
+        default=defaults.num_batch_threads,
         help="batches run at a time",
     )
 

@@ -80,7 +80,8 @@ def test_answers_are_the_same_with_and_without_batching(store, model):
             *(predictor.predict(ModelSpec(model), {"image": i}) for i in images)
         )
 
-    with predicting(store) as batched, predicting(store, batching=None) as alone:
+    unbatched = predicting(store, enable_batching=False)
+    with predicting(store) as batched, unbatched as alone:
         for one, other in zip(
             asyncio.run(ask_all(batched)), asyncio.run(ask_all(alone)), strict=True
         ):

@@ -305,16 +305,15 @@ def test_wrong_flags_end_with_code_2(capsys, arguments, text):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--enable_batching=false"], None),
-        (["--enable_batching", "false"], None),
-        (["--enable_batching", "--max_batch_size", "7"], 7),
-        (["--max_batch_size=7"], 7),
+        (["--enable_batching=false"], (False, 32)),
+        (["--enable_batching", "0", "--max_batch_size=7"], (False, 7)),
+        (["--enable_batching", "--max_batch_size", "7"], (True, 7)),
+        (["--max_batch_size=7"], (True, 7)),
     ],
 )
 def test_flags_are_read_as_tf_serving_reads_them(arguments, expected):
-    options = flags.parse(["--store=a", *arguments])
-    batching = options.embedded.batching
-    assert (batching and batching.max_batch_size) == expected
+    options = flags.parse(["--store=a", *arguments]).embedded
+    assert (options.enable_batching, options.batching.max_batch_size) == expected
 
 
 def test_defaults_are_tf_servings():
