@@ -5,8 +5,10 @@ import contextlib
 import gc
 import logging
 import signal
+import socket
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import uvicorn
 import uvloop
@@ -67,45 +69,60 @@ class Server:
         Raises:
             OSError: A port is taken, or the address is not this machine's.
         """
-        options = self._options
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
+        stop = _stop_signal(self._loop)
         self._predictor = EmbeddedPredictor(
-            _sources(options),
-            options.embedded,
+            _sources(self._options),
+            self._options.embedded,
             on_change=self._note_change,
         )
-        stop = _stop_signal(self._loop)
-        # Opened first, so that a taken port is known before anything starts.
-        rest_socket = None
-        if options.rest_api_port >= 0:
-            rest_socket = listening.open_socket(
-                options.host, options.rest_api_port, "REST"
-            )
         self._grpc = GrpcServer(
-            PredictionService(self._predictor, as_content=options.as_content),
+            PredictionService(self._predictor, as_content=self._options.as_content),
             ModelService(self._predictor),
         )
-        await self._tell_health()
-        port = await self._grpc.start(options.host, options.port)
         rest = self._rest_server()
-        rest_run = None
-        rest_port = -1
-        if rest_socket is not None:
-            rest_port = rest_socket.getsockname()[1]
-            rest_run = asyncio.create_task(rest.serve(sockets=[rest_socket]))
-        self._ports = (port, rest_port)
+        rest_sockets = await self._listen()
         self._predictor.start()
-        follower = asyncio.create_task(self._follow_changes())
-        await stop.wait()
-        logger.info("Told to stop: calls in flight have %g s", options.drain_s)
+        tasks = [
+            asyncio.create_task(stop.wait()),
+            asyncio.create_task(self._follow_changes()),
+        ]
+        if rest_sockets:
+            tasks.append(asyncio.create_task(rest.serve(sockets=rest_sockets)))
+        # All of them go on until the signal comes, unless one fails.
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await self._end(rest, tasks[2:])
+        for task in tasks[:2]:
+            task.cancel()
+        for task in ended:
+            task.result()
+
+    async def _listen(self) -> list[socket.socket]:
+        """Opens both ports, and returns the REST socket, if there is to be one."""
+        host = self._options.host
+        sockets = []
+        rest_port = self._options.rest_api_port
+        if rest_port >= 0:
+            sockets.append(listening.open_socket(host, rest_port, "REST"))
+            rest_port = sockets[0].getsockname()[1]
+        await self._tell_health()
+        self._ports = (await self._grpc.start(host, self._options.port), rest_port)
+        return sockets
+
+    async def _end(
+        self, rest: uvicorn.Server, rest_tasks: Sequence[asyncio.Task[Any]]
+    ) -> None:
+        """Answers what is in flight, then frees everything."""
+        drain_s = self._options.drain_s
+        logger.info("Stopping: calls in flight have %g s", drain_s)
         self._draining = True
-        follower.cancel()
+        await self._tell_health()
         rest.should_exit = True
-        await self._grpc.stop(options.drain_s)
-        if rest_run is not None:
-            await rest_run
-        # Versions may take a moment to close, and nothing else is left to do.
+        await self._grpc.stop(drain_s)
+        if rest_tasks:
+            await asyncio.wait(rest_tasks)
+        # Versions may take a moment to close: off the event loop.
         await asyncio.to_thread(self._predictor.stop)
 
     def ready(self) -> bool:
