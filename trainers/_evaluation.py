@@ -16,7 +16,7 @@ Answer = Callable[[Arrays], Arrays]
 Panel = Callable[[Axes], None]
 
 # Drawn by one panel: as many as stay readable side by side.
-_PANEL_ROWS, _PANEL_COLUMNS = 3, 6
+_PANEL_ROWS, _PANEL_COLUMNS = 3, 5
 # The smallest score that a logarithm is taken of; a loss of 27.6 nats at most.
 _SMALLEST_SCORE = 1e-12
 # Larger matrices say more by their colours than by numbers nobody can read.
@@ -205,13 +205,13 @@ def _draw_answers(
     """A grid of images, under each what was answered and, if wrong, the truth."""
     axes.axis("off")
     axes.set_xlim(0, _PANEL_COLUMNS)
-    axes.set_ylim(_PANEL_ROWS * 1.45, 0)
+    axes.set_ylim(_PANEL_ROWS * 1.4, 0)
     if not len(chosen):
         axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", fontsize=14)
         return
     for place, example in enumerate(chosen):
         row, column = divmod(place, _PANEL_COLUMNS)
-        left, top = column + 0.06, row * 1.45
+        left, top = column + 0.06, row * 1.4
         axes.imshow(
             images[example].squeeze(),
             cmap="gray_r",
@@ -236,4 +236,4 @@ def _draw_answers(
         )
     # `imshow` sets the limits to its own image.
     axes.set_xlim(0, _PANEL_COLUMNS)
-    axes.set_ylim(_PANEL_ROWS * 1.45, 0)
+    axes.set_ylim(_PANEL_ROWS * 1.4, 0)

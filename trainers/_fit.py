@@ -12,13 +12,12 @@ A run that was killed goes on at its last finished epoch when the same command i
 given again; one that was killed after its last epoch goes on at the evaluation.
 """
 
-import contextlib
 import dataclasses
 import importlib
 import pathlib
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -113,9 +112,6 @@ def fit(
 def answer_of(signatures: Signatures) -> Answer:
     """Returns a function that runs `serving_default` of a live model.
 
-    Args:
-        signatures: The model's.
-
     Raises:
         SignatureError: They break the contract.
     """
@@ -139,7 +135,7 @@ def _train(
     """Brings the run to its last epoch and says how it went."""
     keras.utils.set_random_seed(config.seed)
     train, validation = module.make_datasets(config)
-    with _precision(_strategy.mixed_precision(config)), devices.scope():
+    with _strategy.precision(config), devices.scope():
         model = module.make_model(config)
     model.jit_compile = _strategy.xla(config, devices)
     # Checked here, so that a mistake in a signature costs no training.
@@ -219,7 +215,14 @@ def _write_down(
         "examples_per_second": round(fitted.examples_per_second, 1),
         "hardware": fitted.hardware,
     }
-    title = _title(name.rpartition(".")[2], fitted, progress)
+    title = _report.heading(
+        name.rpartition(".")[2],
+        fitted.metrics,
+        f"best epoch {progress.best_epoch} of {progress.epochs}",
+        fitted.seconds,
+        fitted.examples_per_second,
+        fitted.hardware,
+    )
     try:
         _runs.write_json(fitted.run.path / "metrics.json", content)
         _report.write(
@@ -231,38 +234,6 @@ def _write_down(
             f"with free space was expected. Received: {error}. Free some space and "
             f"type the same command again: it goes on at the report."
         ) from error
-
-
-def _title(name: str, fitted: Fitted, progress: Progress) -> str:
-    """What was reached, and at what cost."""
-    metrics = ", ".join(
-        f"{metric.replace('_', ' ')} "
-        + (f"{value:.2%}" if metric == "accuracy" else f"{value:.4g}")
-        for metric, value in fitted.metrics.items()
-        if "/" not in metric  # those of single classes
-    )
-    machine = fitted.hardware
-    processors = ", ".join(machine["gpus"]) or (
-        f"{machine['cpu']}, {machine['cpu_cores']} cores"
-    )
-    return (
-        f"{name}: test {metrics}\n"
-        f"best epoch {progress.best_epoch} of {progress.epochs}, "
-        f"{fitted.seconds / 60:.1f} minutes, "
-        f"{fitted.examples_per_second:,.0f} examples/s on {processors}"
-    )
-
-
-@contextlib.contextmanager
-def _precision(mixed: bool) -> Iterator[None]:
-    """Makes layers compute in float16, in this block alone."""
-    before = keras.config.dtype_policy()
-    if mixed:
-        keras.config.set_dtype_policy("mixed_float16")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _flavour(model: Any) -> types.ModuleType:

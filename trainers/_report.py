@@ -5,6 +5,7 @@ import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -57,6 +58,29 @@ def write(path: pathlib.Path, title: str, history: History, result: Evaluation) 
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def heading(
+    name: str,
+    metrics: Mapping[str, float],
+    best: str,
+    seconds: float,
+    examples_per_second: float,
+    hardware: Mapping[str, Any],
+) -> str:
+    """Returns two lines: what was reached, and at what cost."""
+    reached = ", ".join(
+        f"{metric.replace('_', ' ')} "
+        + (f"{value:.2%}" if metric == "accuracy" else f"{value:.4g}")
+        for metric, value in metrics.items()
+        if "/" not in metric  # those of single classes
+    )
+    cores = f"{hardware['cpu']}, {hardware['cpu_cores']} cores"
+    return (
+        f"{name}: test {reached}\n"
+        f"{best}, {seconds / 60:.1f} minutes, {examples_per_second:,.0f} examples/s "
+        f"on {', '.join(hardware['gpus']) or cores}"
+    )
 
 
 def picture(title: str, draw: Panel) -> np.ndarray:

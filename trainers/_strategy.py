@@ -1,7 +1,10 @@
 """Which devices train, and in which precision: decided here for every model."""
 
+import contextlib
 import difflib
+from collections.abc import Iterator
 
+import keras
 import tensorflow as tf
 
 from savedmodels.errors import UsageError
@@ -52,6 +55,18 @@ def mixed_precision(config: TrainConfig) -> bool:
     ]
     # Tensor cores came with compute capability 7.0.
     return bool(capabilities) and all(c and c >= (7, 0) for c in capabilities)
+
+
+@contextlib.contextmanager
+def precision(config: TrainConfig) -> Iterator[None]:
+    """Makes layers that are built in this block compute as the config says."""
+    before = keras.config.dtype_policy()
+    if mixed_precision(config):
+        keras.config.set_dtype_policy("mixed_float16")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def xla(config: TrainConfig, strategy: tf.distribute.Strategy) -> bool:

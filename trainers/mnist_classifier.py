@@ -27,7 +27,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from savedmodels.signature import Signatures, parse_encoded_images
+from savedmodels.signature import (
+    ENCODED_IMAGE_FEATURE,
+    Signatures,
+    parse_encoded_images,
+)
 from trainers import _evaluation
 from trainers._config import TrainConfig, check
 from trainers._evaluation import Answer, Evaluation
@@ -140,21 +144,13 @@ def make_signatures(model: keras.Model, config: Config) -> Signatures:
 
 def make_examples(config: Config) -> dict[str, dict[str, np.ndarray]]:
     """Returns 32 held-out requests for each signature, by alias."""
-    images = _arrays(config, "test")[0][:32]
-    records = [
-        tf.train.Example(
-            features=tf.train.Features(
-                feature={
-                    "image/encoded": tf.train.Feature(
-                        bytes_list=tf.train.BytesList(
-                            value=[tf.io.encode_png(image).numpy()]
-                        )
-                    )
-                }
-            )
-        ).SerializeToString()
-        for image in images
-    ]
+    images = _read(config.dataset, "test", config.datasets_dir)[0][:32]
+    records = []
+    for image in images:
+        record = tf.train.Example()
+        encoded = record.features.feature[ENCODED_IMAGE_FEATURE].bytes_list
+        encoded.value.append(tf.io.encode_png(image).numpy())
+        records.append(record.SerializeToString())
     return {
         "serving_default": {"image": images},
         "classify": {"inputs": np.array(records, object)},
@@ -163,7 +159,7 @@ def make_examples(config: Config) -> dict[str, dict[str, np.ndarray]]:
 
 def evaluate(answer: Answer, config: Config, split: str = "test") -> Evaluation:
     """Judges whatever `answer` runs, on all examples of a split."""
-    images, labels = _arrays(config, split)
+    images, labels = _read(config.dataset, split, config.datasets_dir)
     scores = _evaluation.ask(answer, {"image": images})["scores"]
     return _evaluation.classification(labels, scores, images, _class_names(config))
 
@@ -210,39 +206,22 @@ def _distort(
     image: tf.Tensor, label: tf.Tensor, *, seed: tf.Tensor, config: Config
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Moves the pixels of each image by an affine map of its own."""
-    amounts = tf.constant(
-        [
-            _SHIFT_PIXELS,
-            _SHIFT_PIXELS,
-            math.radians(_TURN_DEGREES),
-            _STRETCH,
-            _STRETCH,
-            _SHEAR,
-        ]
-    )
+    turn_radians = math.radians(_TURN_DEGREES)
+    largest = [_SHIFT_PIXELS] * 2 + [turn_radians] + [_STRETCH] * 2 + [_SHEAR]
     batch = tf.shape(image)[0]
     random = tf.random.stateless_uniform([batch, 6], seed, -1.0, 1.0)
     right, down, turn, wider, higher, shear = tf.unstack(
-        random * amounts * config.distortion, axis=1
+        random * largest * config.distortion, axis=1
     )
     # Output pixel (x, y), counted from the centre, shows the input at
     # (a x + b y + right, c x + d y + down).
     a, b = tf.cos(turn) * (1 + wider), shear - tf.sin(turn) * (1 + higher)
     c, d = tf.sin(turn) * (1 + wider), tf.cos(turn) * (1 + higher)
     centre = (IMAGE_SHAPE[0] - 1) / 2
-    transforms = tf.stack(
-        [
-            a,
-            b,
-            centre * (1 - a - b) + right,
-            c,
-            d,
-            centre * (1 - c - d) + down,
-            tf.zeros([batch]),
-            tf.zeros([batch]),
-        ],
-        axis=1,
-    )
+    right += centre * (1 - a - b)  # and counted from the corner
+    down += centre * (1 - c - d)
+    zero = tf.zeros_like(a)
+    transforms = tf.stack([a, b, right, c, d, down, zero, zero], axis=1)
     distorted = tf.raw_ops.ImageProjectiveTransformV3(
         images=image,
         transforms=transforms,
@@ -264,13 +243,9 @@ def _class_names(config: Config) -> list[str]:
     return builder.info.features["label"].names
 
 
-def _arrays(config: Config, split: str) -> tuple[np.ndarray, np.ndarray]:
-    return _read(config.dataset, config.datasets_dir, split)
-
-
 @functools.lru_cache(maxsize=2)
-def _read(dataset: str, datasets_dir: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+def _read(*which: str) -> tuple[np.ndarray, np.ndarray]:
     """Decodes a split once: the validation pictures of every epoch use it."""
-    examples = _load.load(dataset, split, datasets_dir, like=Mnist)
+    examples = _load.load(*which, like=Mnist)
     images, labels = examples.batch(len(examples)).get_single_element()
     return images.numpy(), labels.numpy()
