@@ -102,7 +102,7 @@ class Batcher:
             deadline=None if timeout_s is None else loop.time() + timeout_s,
         )
         self._waiting.append(task)
-        self._waiting_rows += task.rows
+        self._waiting_rows += self._counted(task)
         self._start(loop)
         if timeout_s is None:
             return await task.answer
@@ -111,6 +111,10 @@ class Batcher:
                 return await task.answer
         except TimeoutError:
             raise DeadlineExceededError(_too_late(timeout_s)) from None
+
+    def _counted(self, task: _Task) -> int:
+        """Rows that a waiting request takes of the queue: one run is one batch."""
+        return min(task.rows, self._options.max_batch_size)
 
     def _refuse_if_full(self) -> None:
         size = self._options.max_batch_size
@@ -143,7 +147,7 @@ class Batcher:
         while self._waiting:
             task = self._waiting.popleft()
             if task.answer.done() or (task.deadline or now) < now:
-                self._waiting_rows -= task.rows
+                self._waiting_rows -= self._counted(task)
                 continue
             if tasks and task.shapes != tasks[0].shapes:
                 skipped.append(task)
@@ -153,7 +157,7 @@ class Batcher:
                 break
             tasks.append(task)
             rows += task.rows
-            self._waiting_rows -= task.rows
+            self._waiting_rows -= self._counted(task)
             if task.shapes is None:
                 break
         self._waiting.extendleft(reversed(skipped))

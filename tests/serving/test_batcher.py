@@ -168,6 +168,19 @@ def test_a_full_queue_refuses_in_tf_servings_words():
     run(scenario, max_batch_size=2, max_enqueued_batches=2)
 
 
+def test_a_huge_request_that_waits_fills_the_place_of_one_batch():
+    async def scenario(batcher, doubler):
+        first = await hold(batcher, doubler)
+        huge, small = await queued(batcher, x(*range(100)), x(1))
+        doubler.gate.set()
+        np.testing.assert_array_equal((await huge)["y"], 2 * np.arange(100))
+        np.testing.assert_array_equal((await small)["y"], [2])
+        await first
+
+    runs = run(scenario, max_batch_size=2, max_enqueued_batches=2)
+    assert runs == [(1,), (100,), (1,)]
+
+
 def test_cancelled_requests_are_not_run():
     async def scenario(batcher, doubler):
         first = await hold(batcher, doubler)
