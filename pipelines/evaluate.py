@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     config = _config.override(config, changes)
 
     version = int(path.name)
-    loaded = servable.load(path, arguments.model, version)
+    loaded = servable.load(path, arguments.model, version, only=[SIGNATURE])
 
     def answer(inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         return loaded.run(SIGNATURE, inputs)

@@ -26,7 +26,9 @@ def main(argv: Sequence[str]) -> int:
     path = store.version_path(
         pathlib.Path(arguments.store) / arguments.model, arguments.version
     )
-    loaded = servable.load(path, arguments.model, int(path.name))
+    loaded = servable.load(
+        path, arguments.model, int(path.name), only=[arguments.signature]
+    )
     # TensorFlow is half a million objects that each full collection would walk.
     gc.collect()
     gc.freeze()

@@ -6,7 +6,7 @@ it, by TensorFlow otherwise; TensorFlow is imported by the first version that ne
 
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -154,7 +154,12 @@ class Servable:
 
 
 def load(
-    path: pathlib.Path, name: str, version: int, *, prefer_litert: bool | None = None
+    path: pathlib.Path,
+    name: str,
+    version: int,
+    *,
+    prefer_litert: bool | None = None,
+    only: Collection[str] | None = None,
 ) -> Servable:
     """Loads one version from its folder.
 
@@ -164,19 +169,24 @@ def load(
         version: Version number.
         prefer_litert: Whether `model.tflite` answers the signatures that it carries.
             None means where there is no GPU, on which TensorFlow is the faster one.
+        only: Signatures that will be called; None for all. Who needs one that LiteRT
+            answers then does not wait for TensorFlow because of another.
 
     Raises:
         ServingError: The folder holds no complete SavedModel.
     """
     signatures = read_signatures(path)
-    callable_names = [key for key in signatures if key != _INIT_OP]
+    wanted = [
+        key for key in signatures if key != _INIT_OP and (only is None or key in only)
+    ]
     engines: dict[str, Engine] = {}
     litert_file = path / store.LITERT_MODEL
     prefer = not has_gpu() if prefer_litert is None else prefer_litert
     if prefer and litert_file.is_file():
         litert = LiteRtEngine(litert_file.read_bytes(), signatures)
-        engines.update(dict.fromkeys(litert.signature_names, litert))
-    missing = [key for key in callable_names if key not in engines]
+        carried = [key for key in litert.signature_names if key in wanted]
+        engines.update(dict.fromkeys(carried, litert))
+    missing = [key for key in wanted if key not in engines]
     if missing:
         # Imported late: it brings TensorFlow, 5 seconds and 800 MB.
         from serving import tensorflow_engine
