@@ -32,12 +32,13 @@ def read(version_path: pathlib.Path) -> Any:
             f"`{file}` is broken. Expected a SavedModel. Received: {error}."
         ) from error
     for meta_graph in saved_model.meta_graphs:
-        if SERVE_TAG in meta_graph.meta_info_def.tags:
+        # No other tags beside it: one for a TPU or for training is not asked for.
+        if list(meta_graph.meta_info_def.tags) == [SERVE_TAG]:
             return meta_graph
     tags = [list(graph.meta_info_def.tags) for graph in saved_model.meta_graphs]
     raise MaaskitError(
-        f"`{file}` has nothing to serve. Expected a graph with the tag `{SERVE_TAG}`. "
-        f"Received: {tags}."
+        f"`{file}` has nothing to serve. Expected a graph with the tags "
+        f"{[SERVE_TAG]}. Received: {tags}."
     )
 
 

@@ -10,12 +10,11 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from savedmodels import store
-from savedmodels.protos import meta_graph_pb2, saved_model_pb2, types_pb2
+from savedmodels import saved_model
+from savedmodels.errors import MaaskitError
+from savedmodels.protos import meta_graph_pb2, types_pb2
 from serving import tensor_codec
 from serving.errors import InvalidRequestError, ServingError
-
-_SERVE_TAG = "serve"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,24 +63,33 @@ def read_signatures(path: pathlib.Path) -> dict[str, SignatureInfo]:
     Raises:
         ServingError: The file is missing, broken, or not meant for serving.
     """
-    file = path / store.SAVED_MODEL
     try:
-        saved_model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
-    except FileNotFoundError as error:
-        raise ServingError(f"Could not find {store.SAVED_MODEL} in {path}.") from error
-    except Exception as error:  # protobuf's DecodeError differs between its runtimes.
-        raise ServingError(f"Cannot parse {file}: {error}.") from error
-    for graph in saved_model.meta_graphs:
-        if list(graph.meta_info_def.tags) == [_SERVE_TAG]:
-            definitions = graph.signature_def
-            return {
-                key: _signature_info(definitions[key]) for key in sorted(definitions)
-            }
-    found = [list(graph.meta_info_def.tags) for graph in saved_model.meta_graphs]
-    raise ServingError(
-        f"{file} has no graph for serving. Expected tags: ['{_SERVE_TAG}']. "
-        f"Received: {found}."
-    )
+        meta_graph = saved_model.read(path)
+    except MaaskitError as error:
+        raise ServingError(str(error)) from error
+    return from_definitions(meta_graph.signature_def)
+
+
+def from_definitions(
+    definitions: Mapping[str, meta_graph_pb2.SignatureDef],
+) -> dict[str, SignatureInfo]:
+    """Returns the signatures that a SavedModel, or a server's metadata, define.
+
+    Args:
+        definitions: By name.
+    """
+    return {
+        name: SignatureInfo(
+            inputs=_infos(definitions[name].inputs),
+            outputs=_infos(definitions[name].outputs),
+            method_name=definitions[name].method_name,
+            defaults={
+                alias: tensor_codec.decode(value)
+                for alias, value in definitions[name].defaults.items()
+            },
+        )
+        for name in sorted(definitions)
+    }
 
 
 def check_aliases(signature: SignatureInfo, aliases: Collection[str]) -> None:
@@ -189,20 +197,6 @@ def check_shapes(signature: SignatureInfo, inputs: Mapping[str, np.ndarray]) -> 
 def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
     return len(shape) == len(wanted) and all(
         want is None or want == got for want, got in zip(wanted, shape, strict=True)
-    )
-
-
-def _signature_info(definition: meta_graph_pb2.SignatureDef) -> SignatureInfo:
-    return SignatureInfo(
-        inputs={
-            key: _info(definition.inputs[key]) for key in sorted(definition.inputs)
-        },
-        outputs=_infos(definition.outputs),
-        method_name=definition.method_name,
-        defaults={
-            key: tensor_codec.decode(value)
-            for key, value in definition.defaults.items()
-        },
     )
 
 
