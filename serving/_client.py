@@ -1,16 +1,14 @@
-"""What the gRPC and the REST client share: arrays in, errors and metadata out."""
+"""What the gRPC and the REST client share: arrays in, errors out."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
 import numpy as np
 
-from savedmodels.protos import get_model_metadata_pb2, meta_graph_pb2, types_pb2
-from serving import errors, tensor_codec
+from serving import errors
 from serving.errors import InvalidRequestError, ServingError
-from serving.servable import SignatureInfo, TensorInfo
 
 # A server that is just starting, or being replaced, is back by then.
 CONNECT_WAITS_S = (0.1, 0.4)
@@ -79,24 +77,6 @@ def as_array(alias: str, value: Any) -> np.ndarray:
         ) from error
 
 
-def signatures_of_map(
-    definitions: get_model_metadata_pb2.SignatureDefMap,
-) -> dict[str, SignatureInfo]:
-    """Returns the signatures of a metadata answer, by name."""
-    return {
-        name: SignatureInfo(
-            _infos(definition.inputs),
-            _infos(definition.outputs),
-            definition.method_name,
-            {
-                alias: tensor_codec.decode(default)
-                for alias, default in definition.defaults.items()
-            },
-        )
-        for name, definition in sorted(definitions.signature_def.items())
-    }
-
-
 def _to_bytes(alias: str, item: Any) -> bytes:
     if isinstance(item, str):
         return item.encode()
@@ -106,18 +86,3 @@ def _to_bytes(alias: str, item: Any) -> bytes:
         f"Input `{alias}` mixes strings with other values, or holds objects. "
         f"Expected bytes or str. Received: {type(item).__name__}."
     )
-
-
-def _infos(tensors: Mapping[str, meta_graph_pb2.TensorInfo]) -> dict[str, TensorInfo]:
-    infos = {}
-    for alias, tensor in sorted(tensors.items()):
-        sizes = tuple(
-            None if dim.size < 0 else dim.size for dim in tensor.tensor_shape.dim
-        )
-        infos[alias] = TensorInfo(
-            tensor.name,
-            tensor_codec.numpy_dtype(tensor.dtype),
-            None if tensor.tensor_shape.unknown_rank else sizes,
-            types_pb2.DataType.Name(tensor.dtype),
-        )
-    return infos

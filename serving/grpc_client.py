@@ -23,7 +23,7 @@ from savedmodels.protos import (
 from serving import _client, example_codec, tensor_codec
 from serving.errors import ServingError
 from serving.predictor import VersionStatus
-from serving.servable import SignatureInfo
+from serving.signatures import SignatureInfo, from_definitions
 
 _OPTIONS = [
     # gRPC's own limit is 4 MiB, which a batch of images exceeds.
@@ -184,7 +184,7 @@ class GrpcClient:
         response = self._call(self._predictions.GetModelMetadata, request, timeout_s)
         definitions = get_model_metadata_pb2.SignatureDefMap()
         response.metadata["signature_def"].Unpack(definitions)
-        return _client.signatures_of_map(definitions)
+        return from_definitions(definitions.signature_def)
 
     def status(
         self, model: str, *, version: int | None = None, timeout_s: float | None = None

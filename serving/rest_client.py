@@ -15,7 +15,7 @@ from serving._http_connection import HttpConnections
 from serving.errors import ServingError
 from serving.predictor import VersionStatus
 from serving.servable import DEFAULT_SIGNATURE, SignatureInfo
-from serving.signatures import check_output_filter, select
+from serving.signatures import check_output_filter, from_definitions, select
 
 
 class RestClient:
@@ -167,7 +167,7 @@ class RestClient:
             definitions,
             ignore_unknown_fields=True,
         )
-        return _client.signatures_of_map(definitions)
+        return from_definitions(definitions.signature_def)
 
     def status(
         self, model: str, *, version: int | None = None, timeout_s: float | None = None
