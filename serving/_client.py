@@ -1,43 +1,15 @@
-"""What the gRPC and the REST client share: arrays in, errors out."""
+"""What the gRPC and the REST client share: how they connect, and arrays as inputs."""
 
 import time
 from collections.abc import Iterator
 from typing import Any
 
-import grpc
 import numpy as np
 
-from serving import errors
-from serving.errors import InvalidRequestError, ServingError
+from serving.errors import InvalidRequestError
 
 # A server that is just starting, or being replaced, is back by then.
 CONNECT_WAITS_S = (0.1, 0.4)
-
-_CLASSES: list[type[ServingError]] = [
-    errors.InvalidRequestError,  # before the other class whose HTTP status is 400
-    errors.FailedPreconditionError,
-    errors.ServableNotFoundError,
-    errors.UnimplementedError,
-    errors.DeadlineExceededError,
-    errors.UnavailableError,
-    errors.ResourceExhaustedError,
-]
-
-
-def error_of_grpc(code: grpc.StatusCode, text: str) -> ServingError:
-    """Returns the error that a gRPC status stands for."""
-    for error_class in _CLASSES:
-        if error_class.grpc_code == code:
-            return error_class(text)
-    return ServingError(text)
-
-
-def error_of_http(status: int, text: str) -> ServingError:
-    """Returns the error that an HTTP status stands for."""
-    for error_class in _CLASSES:
-        if error_class.http_status == status:
-            return error_class(text)
-    return ServingError(text)
 
 
 def connect_waits(deadline: float) -> Iterator[bool]:

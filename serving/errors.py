@@ -72,3 +72,36 @@ class ResourceExhaustedError(ServingError):
 
     grpc_code = grpc.StatusCode.RESOURCE_EXHAUSTED
     http_status = http.HTTPStatus.TOO_MANY_REQUESTS
+
+
+_CLASSES = (
+    InvalidRequestError,  # before the other class whose HTTP status is 400
+    FailedPreconditionError,
+    ServableNotFoundError,
+    UnimplementedError,
+    DeadlineExceededError,
+    UnavailableError,
+    ResourceExhaustedError,
+)
+
+
+def of_grpc_code(code: int, text: str) -> ServingError:
+    """Returns the error that a status stands for.
+
+    Args:
+        code: Number of the status, the same in gRPC and in TensorFlow: 3 is
+            INVALID_ARGUMENT.
+        text: What it says.
+    """
+    for kind in _CLASSES:
+        if kind.grpc_code.value[0] == code:
+            return kind(text)
+    return ServingError(text)
+
+
+def of_http_status(status: int, text: str) -> ServingError:
+    """Returns the error that an HTTP status stands for; `text` is what it says."""
+    for kind in _CLASSES:
+        if kind.http_status == status:
+            return kind(text)
+    return ServingError(text)

@@ -20,7 +20,7 @@ from savedmodels.protos import (
     prediction_service_pb2_grpc,
     regression_pb2,
 )
-from serving import _client, example_codec, tensor_codec
+from serving import _client, errors, example_codec, tensor_codec
 from serving.errors import ServingError
 from serving.predictor import VersionStatus
 from serving.signatures import SignatureInfo, from_definitions
@@ -219,7 +219,7 @@ class GrpcClient:
                     _NOT_CONNECTED
                 )
                 if not (again and never_sent):
-                    raise _client.error_of_grpc(code, text) from error
+                    raise errors.of_grpc_code(code.value[0], text) from error
         raise AssertionError("the last attempt returns or raises")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from google.protobuf import json_format
 
 from savedmodels.protos import get_model_metadata_pb2
-from serving import _client, example_codec, json_encode, json_tensor
+from serving import _client, errors, example_codec, json_encode, json_tensor
 from serving._http_connection import HttpConnections
 from serving.errors import ServingError
 from serving.predictor import VersionStatus
@@ -217,12 +217,12 @@ class RestClient:
                 return document[key]
             text = document["error"]
         except (ValueError, KeyError, TypeError) as error:
-            raise _client.error_of_http(
+            raise errors.of_http_status(
                 status,
                 f"{self._connections.url}{path} did not answer as TF Serving does. "
                 f"Received: HTTP {status}, {data[:100]!r}.",
             ) from error
-        raise _client.error_of_http(status, text)
+        raise errors.of_http_status(status, text)
 
 
 def _path(model: str, version: int | None) -> str:

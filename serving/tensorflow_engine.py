@@ -15,18 +15,6 @@ from serving.signatures import SignatureInfo, check_shapes
 
 tf = protos.import_tensorflow()
 
-_ERRORS: Mapping[int, type[ServingError]] = {
-    error.grpc_code.value[0]: error
-    for error in (
-        errors.InvalidRequestError,
-        errors.FailedPreconditionError,
-        errors.ServableNotFoundError,
-        errors.UnimplementedError,
-        errors.DeadlineExceededError,
-        errors.UnavailableError,
-        errors.ResourceExhaustedError,
-    )
-}
 # What the Python runtime wraps around the text of the op that failed.
 _PREFIX = re.compile(
     r"\A(?:Graph execution error:\s*)?"
@@ -95,8 +83,8 @@ class TensorFlowEngine:
             outputs = function(**tensors)
             return {key: _to_numpy(tensor) for key, tensor in outputs.items()}
         except tf.errors.OpError as error:
-            kind = _ERRORS.get(error.error_code, ServingError)
-            raise kind(_op_text(error.message)) from error
+            text = _op_text(error.message)
+            raise errors.of_grpc_code(error.error_code, text) from error
         except (TypeError, ValueError) as error:
             raise errors.InvalidRequestError(str(error)) from error
 
