@@ -5,7 +5,7 @@ import http.client
 import time
 import urllib.parse
 
-from serving import _client
+from serving.client import connect_waits
 from serving.errors import (
     DeadlineExceededError,
     InvalidRequestError,
@@ -86,7 +86,7 @@ class HttpConnections:
             if self._is_https
             else http.client.HTTPConnection
         )
-        for again in _client.connect_waits(deadline):
+        for again in connect_waits(deadline):
             connection = kind(self._host, self._port, timeout=_left(deadline))
             try:
                 connection.connect()
