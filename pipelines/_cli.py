@@ -2,11 +2,11 @@
 
 import argparse
 import functools
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 
+from savedmodels import protos
 from savedmodels.errors import MaaskitError
 from serving.errors import ServingError
 
@@ -33,7 +33,7 @@ def command(main: Main) -> Callable[..., int]:
 
     @functools.wraps(main)
     def wrapped(argv: Sequence[str] | None = None) -> int:
-        quiet_tensorflow()
+        protos.quiet_tensorflow()
         try:
             return main(sys.argv[1:] if argv is None else argv)
         except (MaaskitError, ServingError) as error:
@@ -68,11 +68,3 @@ def add_model(arguments: argparse.ArgumentParser) -> None:
 def add_store(arguments: argparse.ArgumentParser) -> None:
     """Adds `--store`."""
     arguments.add_argument("--store", default=STORE, help="folder of <model>/<version>")
-
-
-def quiet_tensorflow() -> None:
-    """Keeps TensorFlow's start-up chatter off the terminal; its errors still show."""
-    # Where there is no GPU, level 2 lets one message through: that there is none.
-    level = "2" if os.path.exists("/dev/nvidiactl") else "3"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", level)
-    logging.getLogger("absl").setLevel(logging.ERROR)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
+from savedmodels import protos
 from savedmodels.errors import ExportError
 
 ANSWERS = "answers.tfrecord"
@@ -62,9 +63,9 @@ def _environment() -> dict[str, str]:
     package_root = str(pathlib.Path(__file__).resolve().parent.parent)
     paths = [package_root, os.environ.get("PYTHONPATH", "")]
     return {
+        **protos.QUIET,
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
         # The GPU's memory belongs to the training that still runs.
         "CUDA_VISIBLE_DEVICES": "-1",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
     }

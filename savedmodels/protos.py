@@ -17,11 +17,17 @@ do without.
 import contextlib
 import importlib
 import importlib.util
+import logging
+import os
 import pathlib
 import sys
 import threading
 import types
 from collections.abc import Iterator
+
+# Environment of a process whose TensorFlow does not chatter. Where there is no GPU,
+# level 2 would let one message through: that there is none.
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2" if os.path.exists("/dev/nvidiactl") else "3"}
 
 _lock = threading.Lock()
 
@@ -93,6 +99,7 @@ with _bare_tensorflow():
     )
 
 __all__ = [
+    "QUIET",
     "attr_value_pb2",
     "classification_pb2",
     "error_codes_pb2",
@@ -121,6 +128,7 @@ __all__ = [
     "predict_pb2",
     "prediction_log_pb2",
     "prediction_service_pb2_grpc",
+    "quiet_tensorflow",
     "regression_pb2",
     "saved_model_pb2",
     "saved_object_graph_pb2",
@@ -140,11 +148,23 @@ def light() -> bool:
 def import_tensorflow() -> types.ModuleType:
     """Imports the real TensorFlow, once, from whichever thread asks first.
 
-    Takes about 5 seconds the first time. A plain `import tensorflow` does the same;
-    this one keeps the import out of a module's top, where it would always be paid.
+    Takes about 5 seconds the first time. A plain `import tensorflow` does the same, but
+    chatters, unless `quiet_tensorflow` was called.
 
     Returns:
         The `tensorflow` module.
     """
     with _lock:
+        quiet_tensorflow()
         return importlib.import_module("tensorflow")
+
+
+def quiet_tensorflow() -> None:
+    """Keeps TensorFlow's start-up chatter off the terminal of this process.
+
+    Has no effect on a TensorFlow that is imported already. What fails still raises its
+    error. Whoever wants the chatter sets `TF_CPP_MIN_LOG_LEVEL`, which is kept.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("absl").setLevel(logging.ERROR)
