@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from savedmodels import protos
 from savedmodels.errors import MaaskitError
 from serving.errors import ServingError
+from serving.help_format import HelpFormatter
 
 STORE = "artifacts/models"
 RUNS = "artifacts/runs"
@@ -53,9 +54,12 @@ def command(main: Main) -> Callable[..., int]:
 
 def parser(description: str | None) -> argparse.ArgumentParser:
     """Returns a parser whose help shows defaults and the first docstring line."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)
     return argparse.ArgumentParser(
+        # What was typed, where it was not the name of a script.
+        prog=f"python -m {module.name}" if module else None,
         description=(description or "").strip().splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
 
@@ -67,4 +71,18 @@ def add_model(arguments: argparse.ArgumentParser) -> None:
 
 def add_store(arguments: argparse.ArgumentParser) -> None:
     """Adds `--store`."""
-    arguments.add_argument("--store", default=STORE, help="folder of <model>/<version>")
+    arguments.add_argument(
+        "--store", metavar="DIR", default=STORE, help="folder of <model>/<version>"
+    )
+
+
+def add_datasets(arguments: argparse.ArgumentParser) -> None:
+    """Adds `--datasets`."""
+    arguments.add_argument(
+        "--datasets", metavar="DIR", default=DATASETS, help="folder of data sets"
+    )
+
+
+def add_version(arguments: argparse.ArgumentParser) -> None:
+    """Adds `--version`."""
+    arguments.add_argument("--version", type=int, help="version (default: the latest)")

@@ -65,10 +65,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = _cli.parser(__doc__)
     _cli.add_model(parser)
     _cli.add_store(parser)
-    parser.add_argument("--version", type=int, help="version (default: the latest)")
-    parser.add_argument("--dataset", help="another data set than it was trained on")
-    parser.add_argument("--datasets", default=_cli.DATASETS, help="folder of data sets")
-    parser.add_argument("--split", default="test", choices=("validation", "test"))
+    _cli.add_version(parser)
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="another data set than it was trained on"
+    )
+    _cli.add_datasets(parser)
+    parser.add_argument(
+        "--split",
+        default="test",
+        choices=("validation", "test"),
+        help="what it is judged on",
+    )
     return parser
 
 

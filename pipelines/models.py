@@ -15,7 +15,7 @@ def main(argv: Sequence[str]) -> int:
     """Prints the three lists."""
     parser = _cli.parser(__doc__)
     _cli.add_store(parser)
-    parser.add_argument("--datasets", default=_cli.DATASETS, help="folder of data sets")
+    _cli.add_datasets(parser)
     arguments = parser.parse_args(argv)
     print("Models (MODEL=)")
     for name in _catalog.model_names():

@@ -141,15 +141,21 @@ def _parser() -> argparse.ArgumentParser:
     _cli.add_model(parser)
     parser.add_argument(
         "--input",
+        metavar="PATH",
         required=True,
         help="file, folder or quoted pattern of files that end in "
         f"{_readers.ENDINGS}, or a .json file: instances, or a whole REST request",
     )
     parser.add_argument(
-        "--server", default="127.0.0.1:8500", help="gRPC address, host:port"
+        "--server",
+        metavar="HOST:PORT",
+        default="127.0.0.1:8500",
+        help="gRPC address",
     )
-    parser.add_argument("--version", type=int, help="version (default: the latest)")
-    parser.add_argument("--signature", help="signature (default: serving_default)")
+    _cli.add_version(parser)
+    parser.add_argument(
+        "--signature", metavar="NAME", help="signature (default: serving_default)"
+    )
     return parser
 
 

@@ -10,8 +10,11 @@ from trainers import _catalog
 def main(argv: Sequence[str]) -> int:
     """Prepares one data set and prints its splits and licence."""
     parser = _cli.parser(__doc__)
-    parser.add_argument("dataset", help="data set name, or tfds:<catalogue name>")
-    parser.add_argument("--datasets", default=_cli.DATASETS, help="folder of data sets")
+    parser.add_argument(
+        "dataset",
+        help="data set name (`make models` lists them), or tfds:<catalogue name>",
+    )
+    _cli.add_datasets(parser)
     arguments = parser.parse_args(argv)
     _catalog.check_dataset(arguments.dataset)
 

@@ -51,19 +51,27 @@ def _parser() -> argparse.ArgumentParser:
     _cli.add_model(parser)
     parser.add_argument(
         "--input",
+        metavar="PATH",
         required=True,
         help=f"file, folder or quoted pattern of files that end in {_readers.ENDINGS}",
     )
     parser.add_argument(
-        "--output", required=True, help="file to write, ends in .jsonl or .csv"
+        "--output",
+        metavar="FILE",
+        required=True,
+        help="file to write, ends in .jsonl or .csv",
     )
     _cli.add_store(parser)
-    parser.add_argument("--version", type=int, help="version (default: the latest)")
+    _cli.add_version(parser)
     parser.add_argument(
-        "--signature", default=servable.DEFAULT_SIGNATURE, help="signature to run"
+        "--signature",
+        metavar="NAME",
+        default=servable.DEFAULT_SIGNATURE,
+        help="signature",
     )
     parser.add_argument(
         "--batch-size",
+        metavar="ROWS",
         type=_batch_size,
         default="auto",
         help="rows run at once; auto: 128, or fewer if they are large",

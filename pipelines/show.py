@@ -13,7 +13,7 @@ def main(argv: Sequence[str]) -> int:
     parser = _cli.parser(__doc__)
     _cli.add_model(parser)
     _cli.add_store(parser)
-    parser.add_argument("--version", type=int, help="version (default: the latest)")
+    _cli.add_version(parser)
     arguments = parser.parse_args(argv)
     path = store.version_path(
         pathlib.Path(arguments.store) / arguments.model, arguments.version

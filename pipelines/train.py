@@ -105,20 +105,32 @@ def _parser() -> argparse.ArgumentParser:
     parser = _cli.parser(__doc__)
     _cli.add_model(parser)
     _cli.add_store(parser)
-    parser.add_argument("--runs", default=_cli.RUNS, help="folder of training runs")
-    parser.add_argument("--datasets", default=_cli.DATASETS, help="folder of data sets")
     parser.add_argument(
-        "--examples", default=_cli.EXAMPLES, help="folder for requests to try"
+        "--runs", metavar="DIR", default=_cli.RUNS, help="folder of training runs"
     )
-    parser.add_argument("--dataset", help="another data set: a name, or tfds:<name>")
+    _cli.add_datasets(parser)
+    parser.add_argument(
+        "--examples",
+        metavar="DIR",
+        default=_cli.EXAMPLES,
+        help="folder for requests to try",
+    )
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="another data set: a name, or tfds:<name>"
+    )
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="one field of the model's Config, as in epochs=2",
+        help="one field of the model's Config, as in epochs=2; may be repeated",
     )
-    parser.add_argument("--strategy", default="auto", help="auto, default or mirrored")
+    parser.add_argument(
+        "--strategy",
+        metavar="NAME",
+        default="auto",
+        help="default: one device; mirrored: all GPUs; auto: mirrored from two GPUs on",
+    )
     parser.add_argument(
         "--profile", action="store_true", help="profile some steps for TensorBoard"
     )

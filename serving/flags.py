@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from serving.batcher import BatchingOptions
 from serving.embedded import EmbeddedOptions
+from serving.help_format import HelpFormatter
 from serving.version_state import WatchOptions
 
 
@@ -26,6 +27,7 @@ class ServerOptions:
         port: gRPC port; 0 takes a free one.
         rest_api_port: REST port; 0 takes a free one, -1 serves no REST.
         rest_api_timeout_s: Seconds after which a REST request ends with 504.
+        rest_api_enable_cors_support: Whether browsers may call from any web page.
         drain_s: Seconds that calls in flight have once the server is told to stop.
         as_content: Whether outputs are sent as `tensor_content`.
         embedded: How versions are loaded and run.
@@ -90,7 +92,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m serving",
         description="Serves SavedModels over the gRPC and REST API of TF Serving.",
         allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        usage="%(prog)s --store=DIR [flags]",
+        formatter_class=HelpFormatter,
     )
     _add_what_to_serve(parser)
     _add_where_to_listen(parser)
@@ -101,29 +104,52 @@ def _parser() -> argparse.ArgumentParser:
 def _add_what_to_serve(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what to serve")
     add = group.add_argument
-    add("--store", type=pathlib.Path, help="folder of <model>/<version>: all of them")
-    add("--model_name", default="default", help="name of the model at its base path")
-    add("--model_base_path", type=pathlib.Path, help="folder of one model's versions")
+    add(
+        "--store",
+        type=pathlib.Path,
+        help="folder of <model>/<version>: all models in it are served",
+    )
+    add(
+        "--model_base_path",
+        type=pathlib.Path,
+        help="or the folder of one model's versions",
+    )
+    add(
+        "--model_name",
+        default="default",
+        help="what clients call the model of --model_base_path",
+    )
     add(
         "--file_system_poll_wait_seconds",
         type=float,
         default=1.0,
         help="seconds between looks for new versions; 0 looks once",
     )
-    add("--max_num_load_retries", type=int, default=5, help="further tries to load")
+    add(
+        "--max_num_load_retries",
+        type=int,
+        default=5,
+        help="further tries to load a version that failed",
+    )
     add(
         "--load_retry_interval_micros",
         type=int,
         default=60_000_000,
-        help="between such tries; a version whose files change is tried at once",
+        help="microseconds between such tries; a version whose files change is tried "
+        "at once",
     )
     add("--num_load_threads", type=int, default=2, help="versions loaded at a time")
-    _add_switch(group, "--enable_model_warmup", True, "replay warm-up requests")
+    _add_switch(
+        group,
+        "--enable_model_warmup",
+        True,
+        "replay a version's warm-up requests before it answers",
+    )
     _add_switch(
         group,
         "--prefer_tflite_model",
         None,
-        "answer from model.tflite where a version has it; left open: without a GPU",
+        "answer from model.tflite where a version has it (default: where no GPU is)",
     )
 
 
@@ -138,21 +164,29 @@ def _add_where_to_listen(parser: argparse.ArgumentParser) -> None:
         default=8501,
         help="REST port; 0 takes a free one, -1 serves no REST",
     )
-    add("--rest_api_timeout_in_ms", type=int, default=30_000, help="then 504")
+    add(
+        "--rest_api_timeout_in_ms",
+        type=int,
+        default=30_000,
+        help="milliseconds until a REST request ends with 504",
+    )
     add(
         "--drain_seconds",
         type=float,
         default=30.0,
-        help="that calls in flight have to end, once told to stop",
+        help="seconds that calls in flight have to end, once the server is to stop",
     )
     _add_switch(
-        group, "--rest_api_enable_cors_support", False, "let pages elsewhere call"
+        group,
+        "--rest_api_enable_cors_support",
+        False,
+        "let web pages of other origins call",
     )
     _add_switch(
         group,
         "--enable_serialization_as_tensor_content",
         False,
-        "send outputs as tensor_content",
+        "send outputs as raw bytes, in tensor_content",
     )
 
 
@@ -160,7 +194,12 @@ def _add_how_to_run(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how to run")
     add = group.add_argument
     defaults = BatchingOptions()
-    _add_switch(group, "--enable_batching", True, "run waiting requests together")
+    _add_switch(
+        group,
+        "--enable_batching",
+        True,
+        "run requests that wait at the same time as one batch",
+    )
     add(
         "--max_batch_size",
         type=_positive,
@@ -171,7 +210,7 @@ def _add_how_to_run(parser: argparse.ArgumentParser) -> None:
         "--max_enqueued_batches",
         type=_positive,
         default=defaults.max_enqueued_batches,
-        help="that may wait per signature; then calls end with UNAVAILABLE",
+        help="batches that may wait per signature; then calls end with UNAVAILABLE",
     )
     add(
         "--num_batch_threads",
@@ -185,7 +224,13 @@ def _add_switch(
     group: argparse._ArgumentGroup, name: str, default: bool | None, text: str
 ) -> None:
     group.add_argument(
-        name, type=_switch, nargs="?", const=True, default=default, help=text
+        name,
+        metavar="true|false",
+        type=_switch,
+        nargs="?",
+        const=True,
+        default=default,
+        help=text,
     )
 
 
