@@ -12,16 +12,17 @@ import dataclasses
 import functools
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
 
+from serving import batch_axis
+from serving.batch_axis import Arrays, Shapes
 from serving.errors import DeadlineExceededError, ServingError, UnavailableError
 
 logger = logging.getLogger(__name__)
 
-Arrays: TypeAlias = Mapping[str, np.ndarray]
 _Result: TypeAlias = Arrays | Exception
 
 
@@ -47,7 +48,7 @@ class BatchingOptions:
 class _Task:
     inputs: Arrays
     rows: int
-    shapes: tuple[tuple[int, ...], ...] | None  # None: must run alone
+    shapes: Shapes | None  # None: must run alone
     answer: asyncio.Future[Arrays]
     deadline: float | None
 
@@ -93,28 +94,59 @@ class Batcher:
         """
         self._refuse_if_full()
         loop = asyncio.get_running_loop()
-        shapes = _inner_shapes(inputs) if self._may_batch else None
-        task = _Task(
-            inputs=inputs,
-            rows=_rows(inputs) if shapes is not None else 1,
-            shapes=shapes,
-            answer=loop.create_future(),
-            deadline=None if timeout_s is None else loop.time() + timeout_s,
-        )
-        self._waiting.append(task)
-        self._waiting_rows += self._counted(task)
-        self._start(loop)
-        if timeout_s is None:
-            return await task.answer
+        deadline = None if timeout_s is None else loop.time() + timeout_s
+        shapes = batch_axis.inner_shapes(inputs) if self._may_batch else None
         try:
-            async with asyncio.timeout_at(task.deadline):
-                return await task.answer
+            async with asyncio.timeout_at(deadline):
+                if shapes is None:
+                    return await self._enqueue(inputs, 1, None, deadline)
+                rows = batch_axis.rows(inputs)
+                if rows > self._options.max_batch_size:
+                    return await self._in_slices(inputs, rows, shapes, deadline)
+                return await self._enqueue(inputs, rows, shapes, deadline)
         except TimeoutError:
-            raise DeadlineExceededError(_too_late(timeout_s)) from None
+            raise DeadlineExceededError(_too_late(timeout_s or 0)) from None
 
-    def _counted(self, task: _Task) -> int:
-        """Rows that a waiting request takes of the queue: one run is one batch."""
-        return min(task.rows, self._options.max_batch_size)
+    def _enqueue(
+        self, inputs: Arrays, rows: int, shapes: Shapes | None, deadline: float | None
+    ) -> asyncio.Future[Arrays]:
+        """Puts one run's worth into the queue."""
+        loop = asyncio.get_running_loop()
+        task = _Task(inputs, rows, shapes, loop.create_future(), deadline)
+        self._waiting.append(task)
+        self._waiting_rows += rows
+        self._start(loop)
+        return task.answer
+
+    async def _in_slices(
+        self, inputs: Arrays, rows: int, shapes: Shapes, deadline: float | None
+    ) -> Arrays:
+        """Runs a large request piece by piece, so that others have their turn.
+
+        In one piece it would take memory by its size, keep it, and stop the process
+        for as long as it runs.
+        """
+        size = self._options.max_batch_size
+        at_once = size * self._options.num_batch_threads
+        parts: list[Arrays] = []
+        for first in range(0, rows, at_once):
+            starts = range(first, min(first + at_once, rows), size)
+            ends = [min(start + size, rows) for start in starts]
+            answers = [
+                self._enqueue(
+                    batch_axis.part(inputs, start, end), end - start, shapes, deadline
+                )
+                for start, end in zip(starts, ends, strict=True)
+            ]
+            found = await asyncio.gather(*answers)
+            for start, end, part in zip(starts, ends, found, strict=True):
+                if not batch_axis.fits(part, end - start):
+                    # Not an answer per row: only the whole can be asked.
+                    return await self._enqueue(inputs, 1, None, deadline)
+            parts += found
+        return {
+            alias: np.concatenate([part[alias] for part in parts]) for alias in parts[0]
+        }
 
     def _refuse_if_full(self) -> None:
         size = self._options.max_batch_size
@@ -147,7 +179,7 @@ class Batcher:
         while self._waiting:
             task = self._waiting.popleft()
             if task.answer.done() or (task.deadline or now) < now:
-                self._waiting_rows -= self._counted(task)
+                self._waiting_rows -= task.rows
                 continue
             if tasks and task.shapes != tasks[0].shapes:
                 skipped.append(task)
@@ -157,7 +189,7 @@ class Batcher:
                 break
             tasks.append(task)
             rows += task.rows
-            self._waiting_rows -= self._counted(task)
+            self._waiting_rows -= task.rows
             if task.shapes is None:
                 break
         self._waiting.extendleft(reversed(skipped))
@@ -217,27 +249,14 @@ def _joined(tasks: Sequence[_Task]) -> dict[str, np.ndarray]:
 def _split(outputs: Arrays, tasks: Sequence[_Task]) -> list[_Result]:
     """Each request's rows of the outputs."""
     rows = sum(task.rows for task in tasks)
-    for alias, array in outputs.items():
-        if array.ndim == 0 or len(array) != rows:
-            raise ServingError(f"Output `{alias}` does not have one row per input row.")
+    if not batch_axis.fits(outputs, rows):
+        raise ServingError("The outputs do not have one row per input row.")
     results: list[_Result] = []
     end = 0
     for task in tasks:
         start, end = end, end + task.rows
-        results.append({alias: array[start:end] for alias, array in outputs.items()})
+        results.append(batch_axis.part(outputs, start, end))
     return results
-
-
-def _inner_shapes(inputs: Arrays) -> tuple[tuple[int, ...], ...] | None:
-    """Shapes without the batch axis; None where the inputs share no batch axis."""
-    arrays = list(inputs.values())
-    if not arrays or any(a.ndim == 0 or len(a) != len(arrays[0]) for a in arrays):
-        return None
-    return tuple(array.shape[1:] for array in arrays)
-
-
-def _rows(inputs: Arrays) -> int:
-    return len(next(iter(inputs.values())))
 
 
 def _too_late(timeout_s: float) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from serving import classify_regress, servable, warmup
-from serving.batcher import Arrays, Batcher, BatchingOptions
+from serving.batch_axis import Arrays
+from serving.batcher import Batcher, BatchingOptions
 from serving.errors import InvalidRequestError, ServingError
 from serving.example_input import as_array
 from serving.predictor import (

@@ -94,8 +94,8 @@ def test_a_batch_has_at_most_the_rows_allowed():
         answers = [(await task)["y"].tolist() for task in [first, *tasks]]
         assert answers == [[0], [2], [4], [6, 8], [10, 12, 14, 16], [18]]
 
-    # 1 + 1 rows leave no room for 2 more; 4 rows are more than a batch: alone.
-    assert run(scenario, max_batch_size=3) == [(1,), (2,), (2,), (4,), (1,)]
+    # 1 + 1 rows leave no room for 2 more; 4 rows are more than a batch: in pieces.
+    assert run(scenario, max_batch_size=3) == [(1,), (2,), (2,), (3,), (1,), (1,)]
 
 
 def test_other_inner_shapes_run_apart_and_keep_their_turn():
@@ -168,17 +168,56 @@ def test_a_full_queue_refuses_in_tf_servings_words():
     run(scenario, max_batch_size=2, max_enqueued_batches=2)
 
 
-def test_a_huge_request_that_waits_fills_the_place_of_one_batch():
+def test_a_huge_request_runs_in_pieces_and_others_have_their_turn():
     async def scenario(batcher, doubler):
         first = await hold(batcher, doubler)
-        huge, small = await queued(batcher, x(*range(100)), x(1))
+        huge, small = await queued(batcher, x(*range(7)), x(9))
+        ended = []
+        huge.add_done_callback(lambda _: ended.append("huge"))
+        small.add_done_callback(lambda _: ended.append("small"))
         doubler.gate.set()
-        np.testing.assert_array_equal((await huge)["y"], 2 * np.arange(100))
-        np.testing.assert_array_equal((await small)["y"], [2])
+        np.testing.assert_array_equal((await huge)["y"], 2 * np.arange(7))
+        np.testing.assert_array_equal((await small)["y"], [18])
+        assert ended == ["small", "huge"]
         await first
 
     runs = run(scenario, max_batch_size=2, max_enqueued_batches=2)
-    assert runs == [(1,), (100,), (1,)]
+    assert runs == [(1,), (2,), (1,), (2,), (2,), (1,)]
+
+
+def test_a_huge_request_without_a_row_per_row_runs_whole():
+    def total(inputs):
+        return {"sum": inputs["x"].sum(keepdims=True)}
+
+    async def scenario(batcher):
+        np.testing.assert_array_equal(
+            (await batcher.submit(x(1, 2, 3, 4)))["sum"], [10]
+        )
+
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        options = BatchingOptions(max_batch_size=2, num_batch_threads=1)
+        asyncio.run(scenario(Batcher(total, threads, options, may_batch=True)))
+
+
+def test_a_huge_request_whose_time_is_up_stops_between_its_pieces():
+    async def scenario(batcher, doubler):
+        first = await hold(batcher, doubler)
+        (huge,) = await queued(batcher, x(*range(100)), timeout_s=0.05)
+        with pytest.raises(DeadlineExceededError):
+            await huge
+        doubler.gate.set()
+        await first
+        await batcher.submit(x(1))
+
+    assert run(scenario, max_batch_size=2) == [(1,), (1,)]
+
+
+def test_one_bad_row_of_a_huge_request_refuses_it():
+    async def scenario(batcher, doubler):
+        with pytest.raises(InvalidRequestError, match="x is negative"):
+            await batcher.submit(x(1, 2, 3, 4, -5))
+
+    run(scenario, max_batch_size=2)
 
 
 def test_cancelled_requests_are_not_run():
