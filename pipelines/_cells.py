@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from serving.json_encode import nest
 from serving.servable import TensorInfo
 
 MAX_COLUMNS = 1000  # of one output; longer vectors are JSON text in one column
@@ -21,7 +22,7 @@ def json_rows(alias: str, array: np.ndarray) -> list[str]:
         alias: Its strings are base64 objects if it ends with `_bytes`.
         array: [instances, ...] numbers, booleans, or objects of bytes.
     """
-    return _nested(_json_tokens(alias, array), array.shape)
+    return nest(_json_tokens(alias, array), array.shape, 1)
 
 
 def column_names(alias: str, info: TensorInfo) -> list[str]:
@@ -101,14 +102,3 @@ def _utf8(alias: str, value: bytes) -> str | None:
         return value.decode()
     except UnicodeDecodeError:
         return None
-
-
-def _nested(tokens: list[str], shape: Sequence[int]) -> list[str]:
-    """Joins the texts of single values into lists, up to one for each instance."""
-    for axis in range(len(shape) - 1, 0, -1):
-        size = shape[axis]
-        tokens = [
-            f"[{', '.join(tokens[row * size : (row + 1) * size])}]"
-            for row in range(math.prod(shape[:axis]))
-        ]
-    return tokens

@@ -100,7 +100,7 @@ def tensor(array: np.ndarray, alias: str = "") -> str:
     Raises:
         InvalidRequestError: The dtype has no JSON form.
     """
-    return _nest(_tokens(array, alias), array.shape, 0)[0]
+    return nest(_tokens(array, alias), array.shape, 0)[0]
 
 
 def classifications(results: Sequence[Sequence[tuple[str, float]]]) -> str:
@@ -172,18 +172,14 @@ def error(text: str) -> str:
     return json.dumps({"error": text}, indent=4, ensure_ascii=False)
 
 
-def _dump(value: Any) -> str:
-    """Protobuf's layout: one space a level."""
-    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+def nest(tokens: list[str], shape: Sequence[int], axis: int) -> list[str]:
+    """Joins the texts of single values into lists.
 
-
-def _rows(array: np.ndarray, alias: str) -> list[str]:
-    """One text for each entry of axis 0."""
-    return _nest(_tokens(array, alias), array.shape, 1)
-
-
-def _nest(tokens: list[str], shape: Sequence[int], axis: int) -> list[str]:
-    """Joins the texts of single values into lists, up to but not including `axis`."""
+    Args:
+        tokens: One for each value, in row-major order.
+        shape: Of the array that they are the values of.
+        axis: First axis that becomes lists: 0 gives one text, 1 one for each row.
+    """
     for inner in range(len(shape) - 1, axis - 1, -1):
         size = shape[inner]
         tokens = [
@@ -191,6 +187,16 @@ def _nest(tokens: list[str], shape: Sequence[int], axis: int) -> list[str]:
             for row in range(math.prod(shape[:inner]))
         ]
     return tokens
+
+
+def _dump(value: Any) -> str:
+    """Protobuf's layout: one space a level."""
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
+def _rows(array: np.ndarray, alias: str) -> list[str]:
+    """One text for each entry of axis 0."""
+    return nest(_tokens(array, alias), array.shape, 1)
 
 
 def _tokens(array: np.ndarray, alias: str = "") -> list[str]:
