@@ -26,6 +26,29 @@ class UnreadableError(UsageError):
     """The file or value is damaged, whatever signature it is meant for."""
 
 
+def find_signature(
+    signatures: Mapping[str, SignatureInfo], name: str, owner: str
+) -> SignatureInfo:
+    """Returns the signature that was asked for.
+
+    Args:
+        signatures: By name, TensorFlow's own among them.
+        name: As typed.
+        owner: Whose they are, as a message begins.
+
+    Raises:
+        UsageError: There is none of that name; lists those that there are.
+    """
+    # Names with two underscores are TensorFlow's own, for loading.
+    there = [known for known in signatures if not known.startswith("__")]
+    if name not in there:
+        raise UsageError(
+            f"{owner} has no such signature. Expected one of: {', '.join(there)}. "
+            f"Received: {name}."
+        )
+    return signatures[name]
+
+
 def describe(signature: SignatureInfo) -> str:
     """Returns the signature's inputs in one line, as in `image uint8 [batch, 28]`."""
     return ", ".join(

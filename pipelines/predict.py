@@ -15,6 +15,7 @@ from pipelines import (
     _answer_text,
     _batches,
     _cli,
+    _inputs,
     _readers,
     _requests,
     _scorer,
@@ -83,14 +84,7 @@ class _Server:
                 f"`make models` lists what the store holds. Received: {self._model}"
                 f"{'' if self._version is None else f', version {self._version}'}."
             ) from error
-        if name not in signatures:
-            # Names with two underscores are TensorFlow's own, for loading.
-            there = ", ".join(name for name in signatures if not name.startswith("__"))
-            raise UsageError(
-                f"Model `{self._model}` has no such signature. "
-                f"Expected one of: {there}. Received: {name}."
-            )
-        return signatures[name]
+        return _inputs.find_signature(signatures, name, f"Model `{self._model}`")
 
     def run(self, signature_name: str, inputs: Inputs) -> dict[str, np.ndarray]:
         """Asks for one batch."""

@@ -5,12 +5,10 @@ import gc
 import pathlib
 from collections.abc import Sequence
 
-from pipelines import _batches, _cli, _outputs, _readers, _scorer, _sources
+from pipelines import _batches, _cli, _inputs, _outputs, _readers, _scorer, _sources
 from pipelines._progress import Progress
 from savedmodels import store
-from savedmodels.errors import UsageError
 from serving import servable
-from serving.errors import ServingError
 
 
 @_cli.command
@@ -32,7 +30,9 @@ def main(argv: Sequence[str]) -> int:
     # TensorFlow is half a million objects that each full collection would walk.
     gc.collect()
     gc.freeze()
-    signature = _signature(loaded, arguments.signature)
+    signature = _inputs.find_signature(
+        loaded.signatures, arguments.signature, f"Version {loaded.version}"
+    )
     largest = _batches.largest_batch(signature, arguments.batch_size)
     _sources.preview(source, signature)
     with (
@@ -93,18 +93,6 @@ def _batch_size(text: str) -> int | None:
             f"expected `auto` or a whole number above 0, received: {text}"
         )
     return int(text)
-
-
-def _signature(loaded: servable.Servable, name: str) -> servable.SignatureInfo:
-    try:
-        return loaded.signature(name)
-    except ServingError as error:
-        # Names with two underscores are TensorFlow's own, for loading.
-        there = ", ".join(n for n in loaded.signatures if not n.startswith("__"))
-        raise UsageError(
-            f"Version {loaded.version} has no such signature. "
-            f"Expected one of: {there}. Received: {name}."
-        ) from error
 
 
 def _print_summary(
