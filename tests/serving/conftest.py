@@ -2,12 +2,13 @@
 
 import pathlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from savedmodels import protos
+from savedmodels.protos import predict_pb2
 
 
 def _save(module: Any, signatures: dict[str, Any], path: pathlib.Path) -> pathlib.Path:
@@ -210,3 +211,26 @@ def store(
     }.items():
         shutil.copytree(version, root / name / "1")
     return root
+
+
+@pytest.fixture(scope="session")
+def request_for(tf: Any) -> Callable[..., predict_pb2.PredictRequest]:
+    """Makes Predict requests of TensorFlow's own tensors: one for each alias."""
+
+    def make(
+        model: str,
+        signature: str = "",
+        version: int | None = None,
+        output_filter: Sequence[str] = (),
+        **inputs: Any,
+    ) -> predict_pb2.PredictRequest:
+        request = predict_pb2.PredictRequest(output_filter=output_filter)
+        request.model_spec.name = model
+        request.model_spec.signature_name = signature
+        if version is not None:
+            request.model_spec.version.value = version
+        for alias, value in inputs.items():
+            request.inputs[alias].CopyFrom(tf.make_tensor_proto(value))
+        return request
+
+    return make

@@ -1,100 +1,23 @@
-"""The gRPC API as clients of TF Serving see it, with messages that TensorFlow made."""
+"""What the gRPC server adds to its services: deadlines, statuses, health, an end."""
 
 import asyncio
-import contextlib
 import threading
 import time
 
 import grpc
 import numpy as np
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
+from grpc_running import refusal, running
 
-from savedmodels.protos import (
-    classification_pb2,
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    inference_pb2,
-    model_management_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-    regression_pb2,
-    saved_model_pb2,
-    tensor_pb2,
-)
-from serving import version_folders
-from serving.embedded import EmbeddedPredictor
+from savedmodels.protos import predict_pb2
 from serving.errors import InvalidRequestError
 from serving.grpc_server import GrpcServer
 from serving.model_service import ModelService
 from serving.prediction_service import PredictionService
 from serving.predictor import Prediction
 
-
-class Running:
-    """A gRPC server on an event loop of its own thread."""
-
-    def __init__(self, predictor, **options):
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-        self.port = self.run(self._start(predictor, options))
-        self.channel = grpc.insecure_channel(
-            f"127.0.0.1:{self.port}",
-            options=[
-                ("grpc.max_receive_message_length", -1),
-                ("grpc.max_send_message_length", -1),
-            ],
-        )
-        self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(
-            self.channel
-        )
-        self.model = model_service_pb2_grpc.ModelServiceStub(self.channel)
-        self.health = health_pb2_grpc.HealthStub(self.channel)
-
-    async def _start(self, predictor, options):
-        service = PredictionService(predictor, **options)
-        self.server = GrpcServer(service, ModelService(predictor))
-        return await self.server.start("127.0.0.1", 0)
-
-    def submit(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-
-    def run(self, coroutine):
-        return self.submit(coroutine).result(30)
-
-    def close(self):
-        self.channel.close()
-        self.run(self.server.stop(0))
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
-@contextlib.contextmanager
-def running(predictor, **options):
-    server = Running(predictor, **options)
-    try:
-        yield server
-    finally:
-        server.close()
-
-
-@pytest.fixture(scope="module")
-def predictor(store):
-    predictor = EmbeddedPredictor(lambda: version_folders.models_in(store))
-    predictor.start()
-    while not predictor.versions.settled():
-        time.sleep(0.01)
-    yield predictor
-    predictor.stop()
-
-
-@pytest.fixture(scope="module")
-def server(predictor):
-    with running(predictor) as server:
-        yield server
+X = np.float32([1])
 
 
 class Scripted:
@@ -109,284 +32,13 @@ class Scripted:
         return Prediction(outputs, 1, "serving_default")
 
 
-@pytest.fixture
-def request_for(tf):
-    def make(model, signature="", version=None, output_filter=(), **inputs):
-        request = predict_pb2.PredictRequest(output_filter=output_filter)
-        request.model_spec.name = model
-        request.model_spec.signature_name = signature
-        if version is not None:
-            request.model_spec.version.value = version
-        for alias, value in inputs.items():
-            request.inputs[alias].CopyFrom(tf.make_tensor_proto(value))
-        return request
+@pytest.fixture(scope="module")
+def server():
+    async def answer(timeout_s):
+        return {"y": X}
 
-    return make
-
-
-def refusal(call, request, **kwargs):
-    with pytest.raises(grpc.RpcError) as caught:
-        call(request, **kwargs)
-    return caught.value.code().name, caught.value.details()
-
-
-def test_predict_answers_with_the_version_and_signature_that_answered(
-    tf, server, request_for
-):
-    response = server.prediction.Predict(
-        request_for("half_plus_two", x=np.float32([1, 2, 5]))
-    )
-    assert response.model_spec.name == "half_plus_two"
-    assert response.model_spec.version.value == 1
-    assert response.model_spec.signature_name == "serving_default"
-    np.testing.assert_array_equal(
-        tf.make_ndarray(response.outputs["y"]), np.float32([2.5, 3, 4.5])
-    )
-
-
-def test_outputs_come_in_typed_fields(server, request_for):
-    response = server.prediction.Predict(
-        request_for("half_plus_two", x=np.float32([1]), version=1)
-    )
-    assert list(response.outputs["y"].float_val) == [2.5]
-    assert not response.outputs["y"].tensor_content
-
-
-def test_outputs_come_as_tensor_content_where_asked_for(predictor, request_for):
-    with running(predictor, as_content=True) as server:
-        response = server.prediction.Predict(
-            request_for("half_plus_two", x=np.float32([1]))
-        )
-    assert response.outputs["y"].tensor_content == np.float32([2.5]).tobytes()
-
-
-def test_images_and_strings_and_filters(tf, server, request_for):
-    image = np.zeros((3, 28, 28, 1), np.uint8)
-    response = server.prediction.Predict(
-        request_for("digits_litert", image=image, output_filter=["scores"])
-    )
-    assert list(response.outputs) == ["scores"]
-    np.testing.assert_allclose(tf.make_ndarray(response.outputs["scores"]), 0.1)
-    response = server.prediction.Predict(request_for("echo", text=[b"a\0", b"\xff"]))
-    assert list(response.outputs["text"].string_val) == [b"a\0", b"\xff"]
-
-
-def test_messages_beyond_4_mib_pass(tf, server, request_for):
-    x = np.arange(3_000_000, dtype=np.float32)
-    response = server.prediction.Predict(request_for("half_plus_two", x=x))
-    np.testing.assert_array_equal(tf.make_ndarray(response.outputs["y"]), x / 2 + 2)
-
-
-def test_no_rows_in_no_rows_out(tf, server, request_for):
-    response = server.prediction.Predict(
-        request_for("half_plus_two", x=np.zeros(0, np.float32))
-    )
-    assert tf.make_ndarray(response.outputs["y"]).shape == (0,)
-
-
-X = np.float32([1])
-
-
-@pytest.mark.parametrize(
-    ("asked", "code", "text"),
-    [
-        ({"model": ""}, "INVALID_ARGUMENT", "ModelSpec has no name specified."),
-        (
-            {"model": "nosuch", "x": X},
-            "NOT_FOUND",
-            "Servable not found for request: Latest(nosuch)",
-        ),
-        (
-            {"model": "half_plus_two", "version": 99, "x": X},
-            "NOT_FOUND",
-            "Servable not found for request: Specific(half_plus_two, 99)",
-        ),
-        (
-            {"model": "half_plus_two", "signature": "s", "x": X},
-            "FAILED_PRECONDITION",
-            'Serving signature key "s" not found.',
-        ),
-        (
-            {"model": "multi_io", "a": X},
-            "INVALID_ARGUMENT",
-            "input size does not match signature: 1!=2 len({a}) != len({a,b}). "
-            "Sent extra: {}. Missing but required: {b}.",
-        ),
-        (
-            {"model": "half_plus_two", "x": np.int32([1])},
-            "INVALID_ARGUMENT",
-            "Expects arg[0] to be float but int32 is provided",
-        ),
-        (
-            {"model": "half_plus_two", "x": X, "output_filter": ["z"]},
-            "INVALID_ARGUMENT",
-            "output tensor alias not found in signature: z "
-            "Outputs expected to be in the set {y}.",
-        ),
-        (
-            {"model": "half_plus_two", "x": X, "output_filter": ["y", "y"]},
-            "INVALID_ARGUMENT",
-            "duplicate output tensor alias: y",
-        ),
-    ],
-)
-def test_predict_refuses_as_tf_serving_does(server, request_for, asked, code, text):
-    assert refusal(server.prediction.Predict, request_for(**asked)) == (code, text)
-
-
-def test_an_unknown_label_is_refused(server, request_for):
-    request = request_for("half_plus_two", x=X)
-    request.model_spec.version_label = "canary"
-    assert refusal(server.prediction.Predict, request) == (
-        "INVALID_ARGUMENT",
-        "Unrecognized servable version label: canary",
-    )
-
-
-@pytest.mark.parametrize(
-    ("model", "signature", "code", "text"),
-    [
-        ("half_plus_two", "", "INVALID_ARGUMENT", "tensor parsing error: x"),
-        ("nosuch", "", "NOT_FOUND", "Servable not found"),
-        ("half_plus_two", "s", "FAILED_PRECONDITION", "Serving signature key"),
-        ("multi_io", "", "INVALID_ARGUMENT", "input size does not match"),
-    ],
-)
-def test_a_malformed_tensor_is_refused_after_what_comes_first(
-    server, request_for, model, signature, code, text
-):
-    request = request_for(model, signature, x=X)
-    request.inputs["x"].tensor_shape.dim[0].size = 7
-    request.inputs["x"].tensor_content = b"\0\0\0\0"
-    refused_code, refused_text = refusal(server.prediction.Predict, request)
-    assert refused_code == code
-    assert refused_text.startswith(text)
-
-
-@pytest.mark.parametrize(
-    ("service", "method", "message"),
-    [
-        ("prediction", "Predict", predict_pb2.PredictRequest),
-        ("prediction", "Classify", classification_pb2.ClassificationRequest),
-        ("prediction", "Regress", regression_pb2.RegressionRequest),
-        (
-            "prediction",
-            "GetModelMetadata",
-            get_model_metadata_pb2.GetModelMetadataRequest,
-        ),
-        ("model", "GetModelStatus", get_model_status_pb2.GetModelStatusRequest),
-    ],
-)
-def test_a_request_without_model_spec_is_refused(server, service, method, message):
-    call = getattr(getattr(server, service), method)
-    assert refusal(call, message()) == ("INVALID_ARGUMENT", "Missing ModelSpec")
-
-
-@pytest.mark.parametrize(
-    ("service", "method", "message"),
-    [
-        ("prediction", "MultiInference", inference_pb2.MultiInferenceRequest),
-        (
-            "model",
-            "HandleReloadConfigRequest",
-            model_management_pb2.ReloadConfigRequest,
-        ),
-    ],
-)
-def test_other_calls_are_unimplemented(server, service, method, message):
-    call = getattr(getattr(server, service), method)
-    assert refusal(call, message())[0] == "UNIMPLEMENTED"
-
-
-def add_example(examples, **features):
-    for name, value in features.items():
-        feature = examples.add().features.feature[name]
-        feature.float_list.value.append(value)
-
-
-def test_classify_gives_labels_and_scores(server):
-    request = classification_pb2.ClassificationRequest()
-    request.model_spec.name = "examples"
-    request.model_spec.signature_name = "classify"
-    add_example(request.input.example_list.examples, x=0.25)
-    add_example(request.input.example_list.examples, x=1)
-    response = server.prediction.Classify(request)
-    assert response.model_spec.version.value == 1
-    assert response.model_spec.signature_name == "classify"
-    assert [
-        [(c.label, c.score) for c in each.classes]
-        for each in response.result.classifications
-    ] == [[("low", 0.75), ("high", 0.25)], [("low", 0), ("high", 1)]]
-
-
-def test_regress_takes_features_from_the_context(server):
-    request = regression_pb2.RegressionRequest()
-    request.model_spec.name = "examples"
-    request.model_spec.signature_name = "regress"
-    both = request.input.example_list_with_context
-    both.context.features.feature["x"].float_list.value.append(5)
-    both.examples.add()
-    add_example(both.examples, x=1)  # an example's own value wins
-    response = server.prediction.Regress(request)
-    assert [each.value for each in response.result.regressions] == [4.5, 2.5]
-
-
-def metadata_request(model, *fields):
-    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=fields)
-    request.model_spec.name = model
-    return request
-
-
-def test_metadata_holds_the_signatures_of_the_saved_model(server, store):
-    for model in ("multi_io", "echo", "examples"):
-        response = server.prediction.GetModelMetadata(
-            metadata_request(model, "signature_def")
-        )
-        definitions = get_model_metadata_pb2.SignatureDefMap()
-        assert response.metadata["signature_def"].Unpack(definitions)
-        content = (store / model / "1" / "saved_model.pb").read_bytes()
-        graph = saved_model_pb2.SavedModel.FromString(content).meta_graphs[0]
-        assert dict(definitions.signature_def) == dict(graph.signature_def)
-        assert response.model_spec.name == model
-        assert response.model_spec.version.value == 1
-        assert response.model_spec.signature_name == ""
-
-
-@pytest.mark.parametrize(
-    ("fields", "text"),
-    [
-        ([], "GetModelMetadataRequest must specify at least one metadata_field"),
-        (["graph"], "Metadata field graph is not supported"),
-    ],
-)
-def test_other_metadata_is_refused(server, fields, text):
-    request = metadata_request("echo", *fields)
-    assert refusal(server.prediction.GetModelMetadata, request) == (
-        "INVALID_ARGUMENT",
-        text,
-    )
-
-
-def test_status_tells_of_every_version(server):
-    request = get_model_status_pb2.GetModelStatusRequest()
-    request.model_spec.name = "echo"
-    response = server.model.GetModelStatus(request)
-    status = get_model_status_pb2.ModelVersionStatus
-    assert [(s.version, s.state) for s in response.model_version_status] == [
-        (1, status.AVAILABLE)
-    ]
-    assert response.model_version_status[0].status.error_code == 0
-    request.model_spec.version.value = 7
-    assert refusal(server.model.GetModelStatus, request) == (
-        "NOT_FOUND",
-        "Could not find version 7 of model echo",
-    )
-    request.model_spec.name = "nosuch"
-    request.model_spec.ClearField("version")
-    assert refusal(server.model.GetModelStatus, request) == (
-        "NOT_FOUND",
-        "Could not find any versions of model nosuch",
-    )
+    with running(Scripted(answer)) as server:
+        yield server
 
 
 def test_a_clients_deadline_reaches_the_predictor_and_ends_the_call(request_for):
@@ -466,10 +118,10 @@ def test_a_port_that_is_taken_is_refused(server):
         server.run(start_another())
 
 
-def test_health_is_what_it_was_told(predictor):
+def test_health_is_what_it_was_told():
     check = health_pb2.HealthCheckRequest
     status = health_pb2.HealthCheckResponse
-    with running(predictor) as server:
+    with running(Scripted(None)) as server:
         server.run(server.server.set_health({"": True, "digits": True, "echo": False}))
         assert server.health.Check(check()).status == status.SERVING
         assert server.health.Check(check(service="digits")).status == status.SERVING
@@ -512,16 +164,3 @@ def test_a_stop_does_not_wait_longer_than_said(request_for):
         assert time.monotonic() - before < 5
         with pytest.raises(grpc.RpcError):
             call.result(5)
-
-
-def test_hostile_tensors_are_refused(server):
-    for proto in (
-        tensor_pb2.TensorProto(dtype=1, float_val=[1]),
-        tensor_pb2.TensorProto(dtype=1),
-    ):
-        for size in (2**20, 2**20, 2**20):
-            proto.tensor_shape.dim.add(size=size)
-        request = predict_pb2.PredictRequest()
-        request.model_spec.name = "half_plus_two"
-        request.inputs["x"].CopyFrom(proto)
-        assert refusal(server.prediction.Predict, request)[0] == "INVALID_ARGUMENT"
