@@ -103,17 +103,6 @@ def classification(
     confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (labels, predicted), 1)
     score_of_truth = scores[np.arange(examples), labels].astype(np.float64)
-    metrics = {
-        "accuracy": float(np.mean(predicted == labels)),
-        "cross_entropy": float(
-            -np.log(np.maximum(score_of_truth, _SMALLEST_SCORE)).mean()
-        ),
-    }
-    for name, row, found in zip(
-        class_names, confusion, confusion.diagonal(), strict=True
-    ):
-        if row.sum():
-            metrics[f"recall/{name}"] = float(found / row.sum())
 
     wrong = np.flatnonzero(predicted != labels)
     worst = wrong[np.argsort(score_of_truth[wrong], kind="stable")]
@@ -131,7 +120,7 @@ def classification(
         )
 
     return Evaluation(
-        metrics=metrics,
+        metrics=_metrics(confusion, score_of_truth, class_names),
         panels={
             "confusion matrix": matrix,
             "worst mistakes": mistakes,
@@ -139,6 +128,23 @@ def classification(
         },
         text=_confusion_table(confusion, class_names),
     )
+
+
+def _metrics(
+    confusion: np.ndarray, score_of_truth: np.ndarray, class_names: Sequence[str]
+) -> dict[str, float]:
+    """What `classification` promises, in its order."""
+    losses = -np.log(np.maximum(score_of_truth, _SMALLEST_SCORE))
+    metrics = {
+        "accuracy": float(confusion.trace() / confusion.sum()),
+        "cross_entropy": float(losses.mean()),
+    }
+    for name, row, found in zip(
+        class_names, confusion, confusion.diagonal(), strict=True
+    ):
+        if row.sum():
+            metrics[f"recall/{name}"] = float(found / row.sum())
+    return metrics
 
 
 def _confusion_table(confusion: np.ndarray, class_names: Sequence[str]) -> str:

@@ -1,6 +1,5 @@
 """What a model was trained on: processor, GPUs, versions of the packages."""
 
-import importlib.metadata
 import os
 import pathlib
 import platform
@@ -8,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-_PACKAGES = ("tensorflow", "keras", "tf-keras", "tensorflow-datasets", "numpy")
+from savedmodels import provenance
 
 
 def describe() -> dict[str, Any]:
@@ -28,18 +27,8 @@ def describe() -> dict[str, Any]:
         ],
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "packages": _versions(),
+        "packages": provenance.packages(),
     }
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def _cpu_name() -> str:
