@@ -127,10 +127,9 @@ def make_model(config: Config) -> keras.Model:
 def make_signatures(model: keras.Model, config: Config) -> Signatures:
     """Returns what a client may call, by signature name."""
     names = tf.constant(_class_names(config))
+    images = tf.TensorSpec([None, *IMAGE_SHAPE], tf.uint8, name="image")
 
-    @tf.function(
-        input_signature=[tf.TensorSpec([None, *IMAGE_SHAPE], tf.uint8, name="image")]
-    )
+    @tf.function(input_signature=[images])
     def predict(image):
         scores = tf.nn.softmax(model(image, training=False))
         return {"scores": scores, "class_id": tf.argmax(scores, axis=-1)}
