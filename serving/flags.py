@@ -96,14 +96,14 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=HelpFormatter,
     )
     _add_what_to_serve(parser)
+    _add_how_to_load(parser)
     _add_where_to_listen(parser)
     _add_how_to_run(parser)
     return parser
 
 
 def _add_what_to_serve(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("what to serve")
-    add = group.add_argument
+    add = parser.add_argument_group("what to serve").add_argument
     add(
         "--store",
         type=pathlib.Path,
@@ -119,6 +119,11 @@ def _add_what_to_serve(parser: argparse.ArgumentParser) -> None:
         default="default",
         help="what clients call the model of --model_base_path",
     )
+
+
+def _add_how_to_load(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how to load")
+    add = group.add_argument
     add(
         "--file_system_poll_wait_seconds",
         type=float,
