@@ -9,6 +9,7 @@ from scoring_parts import example, info, signature
 
 from pipelines import _images, _inputs
 from pipelines._inputs import MismatchError, UnreadableError
+from savedmodels.errors import UsageError
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 
@@ -290,3 +291,13 @@ def test_text_becomes_utf8():
     cast = _inputs.cast(np.array(["ä", ""]), info("string", None))
     assert cast.tolist() == ["ä".encode(), b""]
     assert _inputs.cast(np.array("ä"), info("string")).item() == "ä".encode()
+
+
+def test_a_signature_of_tensorflows_own_cannot_be_asked_for():
+    signatures = {"serving_default": None, "__saved_model_init_op": None}
+    with pytest.raises(UsageError) as refused:
+        _inputs.find_signature(signatures, "__saved_model_init_op", "Version 3")
+    assert str(refused.value) == (
+        "Version 3 has no such signature. Expected one of: serving_default. "
+        "Received: __saved_model_init_op."
+    )
