@@ -13,6 +13,8 @@ import dataclasses
 import json
 import os
 import pathlib
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,8 +25,8 @@ from trainers._errors import TrainingError
 _PROGRESS = "progress"
 
 
-class NetworkChangedError(Exception):
-    """The checkpoint holds other variables than the model has."""
+class UnusableCheckpointError(Exception):
+    """A run cannot go on from its checkpoint. Its text goes on after the run's name."""
 
 
 @dataclasses.dataclass
@@ -96,7 +98,7 @@ def restore_last(folder: pathlib.Path, model: Any) -> Progress:
         How far the run had come; nothing done yet if there is no checkpoint.
 
     Raises:
-        NetworkChangedError: The model has other variables.
+        UnusableCheckpointError: It is damaged, or the model has other variables.
     """
     try:
         arrays = _read(folder / "last.npz")
@@ -111,7 +113,7 @@ def restore_best(folder: pathlib.Path, model: Any, progress: Progress) -> None:
     """Puts the weights of the best epoch into `model`, on every replica.
 
     Raises:
-        NetworkChangedError: The model has other weights.
+        UnusableCheckpointError: It is damaged, or the model has other weights.
     """
     _assign(model.weights, _read(_best(folder, progress.best_epoch)))
 
@@ -139,14 +141,20 @@ def _assign(variables: Sequence[Any], arrays: Mapping[str, np.ndarray]) -> None:
     wanted = [tuple(variable.shape) for variable in variables]
     found = [arrays[str(place)].shape for place in range(len(arrays))]
     if wanted != found:
-        raise NetworkChangedError(f"Shapes {wanted} were expected. Received: {found}")
+        raise UnusableCheckpointError("was begun with another network")
     for place, variable in enumerate(variables):
         variable.assign(arrays[str(place)])
 
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
+    try:
+        # Opened here: of a damaged file numpy would leave it open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+        raise UnusableCheckpointError(
+            f"has a damaged checkpoint, {path.name}"
+        ) from error
 
 
 def _write(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -27,7 +27,7 @@ import tensorflow as tf
 from savedmodels import signature
 from savedmodels.signature import SERVING_DEFAULT, Signatures
 from trainers import _callbacks, _checkpoints, _machine, _report, _runs, _strategy
-from trainers._checkpoints import NetworkChangedError, Progress
+from trainers._checkpoints import Progress, UnusableCheckpointError
 from trainers._config import TrainConfig, as_dict
 from trainers._errors import DivergedError, TrainingError
 from trainers._evaluation import Answer, Arrays, Evaluation
@@ -95,12 +95,13 @@ def fit(
     try:
         try:
             progress = _train(module, config, run, devices, profile)
-        except NetworkChangedError as error:
-            print(f"{run.path} was begun with another network: starting anew")
+            return _finish(module, config, run, progress)
+        except UnusableCheckpointError as error:
+            print(f"{run.path} {error}: starting anew")
             run.fail(str(error))
             run = _runs.open_run(runs, name, config)
             progress = _train(module, config, run, devices, profile)
-        return _finish(module, config, run, progress)
+            return _finish(module, config, run, progress)
     except DivergedError as error:
         run.fail(str(error))
         raise
