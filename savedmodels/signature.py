@@ -32,6 +32,7 @@ ENCODED_IMAGE_FEATURE = "image/encoded"
 # Signature name to a `tf.function` with a fixed `input_signature` and a dict output.
 Signatures = Mapping[str, Callable[..., Any]]
 
+_PNG = b"\x89PNG\r\n\x1a\n"  # how such a file begins
 _NAMELESS_OUTPUT = re.compile(r"output_?\d+")
 
 
@@ -82,8 +83,8 @@ def check(signatures: Signatures) -> dict[str, SignatureSpec]:
 def decode_image(encoded: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
     """Decodes images of one shape, inside a signature's graph.
 
-    An image of another size is stretched to fit, antialiased. One that is neither PNG,
-    JPEG, GIF (its first frame) nor BMP ends the request with INVALID_ARGUMENT.
+    An image of another size is stretched to fit, antialiased. One that is neither PNG
+    nor JPEG (grey, colour or CMYK) ends the request with INVALID_ARGUMENT.
 
     Args:
         encoded: [batch] string, one encoded image each.
@@ -99,8 +100,7 @@ def decode_image(encoded: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
         return tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
 
     def decode_one(data: tf.Tensor) -> tf.Tensor:
-        image = tf.io.decode_image(data, channels=channels, expand_animations=False)
-        image.set_shape([None, None, channels])
+        image = _decode_pixels(data, channels)
         fits = tf.reduce_all(tf.shape(image)[:2] == [height, width])
         # Resizing to the same size changes nothing, but costs twice the decoding.
         image = tf.cond(fits, lambda: image, lambda: resize(image))
@@ -125,6 +125,34 @@ def parse_encoded_images(examples: tf.Tensor, shape: Sequence[int]) -> tf.Tensor
     features = {ENCODED_IMAGE_FEATURE: tf.io.FixedLenFeature([], tf.string)}
     parsed = tf.io.parse_example(examples, features)
     return decode_image(parsed[ENCODED_IMAGE_FEATURE], shape)
+
+
+def _decode_pixels(data: tf.Tensor, channels: int) -> tf.Tensor:
+    """[height, width, channels] uint8 of one PNG or JPEG, in its own size."""
+    is_jpeg = tf.io.is_jpeg(data)
+    is_png = tf.strings.substr(data, 0, len(_PNG)) == _PNG
+    # GIF and BMP decode to some numbers of channels and not to others.
+    wanted = "Unknown image file format. Expected PNG or JPEG."
+    tf.debugging.Assert(is_jpeg | is_png, [wanted])
+
+    def decode(channels: int) -> tf.Tensor:
+        image = tf.io.decode_image(data, channels=channels, expand_animations=False)
+        image.set_shape([None, None, channels])
+        return image
+
+    if channels != 1:
+        return decode(channels)
+    # TensorFlow decodes CMYK to colours, but not to grey.
+    is_cmyk = tf.cond(
+        is_jpeg,
+        lambda: tf.equal(tf.io.extract_jpeg_shape(data)[2], 4),
+        lambda: tf.constant(False),
+    )
+    return tf.cond(
+        is_cmyk,
+        lambda: tf.image.rgb_to_grayscale(decode(3)),
+        lambda: decode(1),
+    )
 
 
 def _spec(name: str, function: Callable[..., Any]) -> SignatureSpec:

@@ -183,6 +183,33 @@ def test_jpeg_of_one_grey_comes_back_as_that_grey():
     np.testing.assert_allclose(decoded[0, :, :, 0], image, atol=1)
 
 
+PAINT = np.full((16, 16, 3), (200, 100, 50), np.uint8)
+# What ITU-R BT.601 makes grey of it: 0.299 red, 0.587 green, 0.114 blue.
+GREY = 0.299 * 200 + 0.587 * 100 + 0.114 * 50
+
+
+@pytest.mark.parametrize(
+    ("form", "mode"),
+    [("PNG", "RGB"), ("PNG", "RGBA"), ("JPEG", "RGB"), ("JPEG", "CMYK")],
+)
+def test_a_colour_image_comes_back_in_colour_or_grey(form, mode):
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(PAINT).convert(mode).save(buffer, form)
+    data = tf.constant([buffer.getvalue()])
+    colour = signature.decode_image(data, (16, 16, 3))
+    np.testing.assert_allclose(colour[0].numpy().astype(int), PAINT, atol=2)
+    grey = signature.decode_image(data, (16, 16, 1))
+    np.testing.assert_allclose(grey, GREY, atol=2)
+
+
+@pytest.mark.parametrize("form", ["GIF", "BMP"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_other_formats_are_refused_whatever_the_channels(form, channels):
+    data = tf.constant([encode(PAINT, form)])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Expected PNG or JPEG"):
+        signature.decode_image(data, (16, 16, channels))
+
+
 def test_an_image_of_another_size_is_stretched_to_fit():
     halves = np.zeros((40, 80), np.uint8)
     halves[:, 40:] = 200
@@ -198,7 +225,7 @@ def test_no_image_at_all_gives_an_empty_batch():
 
 
 def test_what_is_no_image_is_refused():
-    with pytest.raises(tf.errors.InvalidArgumentError, match="Unknown image file"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Expected PNG or JPEG"):
         signature.decode_image(tf.constant([b"no image"]), (28, 28, 1))
 
 
