@@ -1,15 +1,18 @@
 """What every command shares: flags, and mistakes told in one line."""
 
 import argparse
+import errno
 import functools
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 
 from savedmodels import protos
 from savedmodels.errors import MaaskitError
+from serving.command_line import Parser, whole_number
 from serving.errors import ServingError
-from serving.help_format import HelpFormatter
 
 STORE = "artifacts/models"
 RUNS = "artifacts/runs"
@@ -17,9 +20,14 @@ DATASETS = "artifacts/datasets"
 EXAMPLES = "artifacts/examples"
 SCORES = "artifacts/scores"
 
-EXIT_INTERRUPTED = 130  # what shells give for Ctrl-C
+# What shells give for a process that Ctrl-C or SIGTERM ended.
+EXIT_INTERRUPTED, EXIT_TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 Main = Callable[[Sequence[str]], int]
+
+
+class Terminated(KeyboardInterrupt):  # noqa: N818 -- ends a command as Ctrl-C does
+    """SIGTERM came. What cleans up after Ctrl-C cleans up after this too."""
 
 
 def command(main: Main) -> Callable[..., int]:
@@ -35,32 +43,53 @@ def command(main: Main) -> Callable[..., int]:
     @functools.wraps(main)
     def wrapped(argv: Sequence[str] | None = None) -> int:
         protos.quiet_tensorflow()
+        # The server replaces this by its own, which drains.
+        before = signal.signal(signal.SIGTERM, _terminate)
         try:
-            return main(sys.argv[1:] if argv is None else argv)
+            code = main(sys.argv[1:] if argv is None else argv)
+            sys.stdout.flush()  # where a full disk is still told in one line
+            return code
         except (MaaskitError, ServingError) as error:
             print(f"error: {error}", file=sys.stderr)
             return getattr(error, "exit_code", 1)
+        except Terminated:
+            print("terminated", file=sys.stderr)
+            return EXIT_TERMINATED
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return EXIT_INTERRUPTED
         except BrokenPipeError:
-            # The reader (`| head`) has gone: a clean end, and no second complaint
-            # when the interpreter flushes at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # The reader (`| head`) has gone: a clean end.
+            _discard_stdout()
             return 0
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EIO):
+                raise
+            print(f"error: The output cannot be written: {error}.", file=sys.stderr)
+            _discard_stdout()
+            return 1
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     return wrapped
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _discard_stdout() -> None:
+    """Keeps the interpreter from failing again when it flushes at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
     """Returns a parser whose help shows defaults and the first docstring line."""
     module = getattr(sys.modules["__main__"], "__spec__", None)
-    return argparse.ArgumentParser(
+    return Parser(
         # What was typed, where it was not the name of a script.
         prog=f"python -m {module.name}" if module else None,
         description=(description or "").strip().splitlines()[0],
-        formatter_class=HelpFormatter,
-        allow_abbrev=False,
     )
 
 
@@ -85,4 +114,6 @@ def add_datasets(arguments: argparse.ArgumentParser) -> None:
 
 def add_version(arguments: argparse.ArgumentParser) -> None:
     """Adds `--version`."""
-    arguments.add_argument("--version", type=int, help="version (default: the latest)")
+    arguments.add_argument(
+        "--version", type=whole_number, help="version (default: the latest)"
+    )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import trainers
 from pipelines import _cli
 from savedmodels import provenance, store
+from savedmodels.errors import UsageError
 from trainers import _catalog
 
 
@@ -17,6 +18,12 @@ def main(argv: Sequence[str]) -> int:
     _cli.add_store(parser)
     _cli.add_datasets(parser)
     arguments = parser.parse_args(argv)
+    folder = pathlib.Path(arguments.store)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(
+            f"The store is no folder. Expected one of <model>/<version>. "
+            f"Received: {folder}."
+        )
     print("Models (MODEL=)")
     for name in _catalog.model_names():
         print(f"  {name:22} {_purpose(name)}")
@@ -25,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
         print(_dataset(name, arguments.datasets))
     print("  tfds:<name>            any public data set of the same features")
     print(f"\nVersions in {arguments.store}")
-    for line in _versions(pathlib.Path(arguments.store)):
+    for line in _versions(folder):
         print(f"  {line}")
     return 0
 

@@ -10,8 +10,8 @@ import pathlib
 from collections.abc import Sequence
 
 from serving.batcher import BatchingOptions
+from serving.command_line import Parser, whole_number
 from serving.embedded import EmbeddedOptions
-from serving.help_format import HelpFormatter
 from serving.version_state import WatchOptions
 
 
@@ -88,12 +88,10 @@ def parse(argv: Sequence[str] | None = None) -> ServerOptions:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m serving",
         description="Serves SavedModels over the gRPC and REST API of TF Serving.",
-        allow_abbrev=False,
         usage="%(prog)s --store=DIR [flags]",
-        formatter_class=HelpFormatter,
     )
     _add_what_to_serve(parser)
     _add_how_to_load(parser)
@@ -132,18 +130,23 @@ def _add_how_to_load(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--max_num_load_retries",
-        type=int,
+        type=whole_number,
         default=5,
         help="further tries to load a version that failed",
     )
     add(
         "--load_retry_interval_micros",
-        type=int,
+        type=whole_number,
         default=60_000_000,
         help="microseconds between such tries; a version whose files change is tried "
         "at once",
     )
-    add("--num_load_threads", type=int, default=2, help="versions loaded at a time")
+    add(
+        "--num_load_threads",
+        type=whole_number,
+        default=2,
+        help="versions loaded at a time",
+    )
     _add_switch(
         group,
         "--enable_model_warmup",
@@ -171,7 +174,7 @@ def _add_where_to_listen(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--rest_api_timeout_in_ms",
-        type=int,
+        type=whole_number,
         default=30_000,
         help="milliseconds until a REST request ends with 504",
     )
@@ -209,7 +212,7 @@ def _add_how_to_run(parser: argparse.ArgumentParser) -> None:
         "--max_batch_size",
         type=_positive,
         default=defaults.max_batch_size,
-        help="rows run together; a larger request runs alone",
+        help="rows run together; a larger request takes several runs",
     )
     add(
         "--max_enqueued_batches",
