@@ -119,8 +119,10 @@ def _check(columns: dict[str, _Column], signature: SignatureInfo) -> bool:
         if not _inputs.castable(column.dtype, info):
             raise MismatchError(
                 f"Input `{alias}` is {_inputs.describe_tensor(info)}. "
-                f"Received: {column.dtype.name}, which it cannot safely be cast from; "
-                f"convert it first, as in `array.astype({_inputs.dtype_name(info)!r})`."
+                f"Received: {column.dtype.name}, which may hold values that it cannot. "
+                "Convert the array first, with the values brought into its range: "
+                "pixels of 0 to 1 become uint8 by "
+                "`np.rint(array * 255).astype(np.uint8)`."
             )
         if column.shape and _fits(column.shape[1:], info):
             batched.add(True)

@@ -80,8 +80,12 @@ def _pixels(encoded: bytes, info: TensorInfo, note: Note) -> np.ndarray:
             if mode != "RGBA" and image.has_transparency_data:
                 note("transparency", "Transparency in images is ignored.")
             image = image.convert(mode)
+    except PIL.UnidentifiedImageError as error:  # its text names a Python object
+        text = "The image cannot be decoded: it is of no known kind."
+        raise UnreadableError(text) from error
     except Exception as error:  # Pillow raises many kinds on damaged files
-        raise UnreadableError(f"The image cannot be decoded: {error}.") from error
+        reason = str(error).rstrip(".")
+        raise UnreadableError(f"The image cannot be decoded: {reason}.") from error
     size = (width or image.width, height or image.height)
     if image.size != size:
         note(
