@@ -71,45 +71,67 @@ def ask(answer: Answer, inputs: Arrays, rows: int = 500) -> dict[str, np.ndarray
 def classification(
     labels: np.ndarray,
     scores: np.ndarray,
-    images: np.ndarray,
+    images: np.ndarray | None,
     class_names: Sequence[str],
 ) -> Evaluation:
-    """Judges a classifier of images.
+    """Judges a classifier, of images or of something else.
 
     Args:
         labels: True classes [examples] integer, 0..classes-1.
         scores: Share given to each class [examples, classes] float; each row sums
             to 1.
-        images: What was classified [examples, height, width, 1 or 3] uint8.
+        images: What was classified [examples, height, width, 1 or 3] uint8; None for
+            something else, whose panels the caller draws.
         class_names: Name of each class, in the order of the scores.
 
     Returns:
         Metrics `accuracy`, `cross_entropy` in nats per example and
         `recall/<class>` (the share of that class's examples that was found; absent
-        where the class has none); panels "confusion matrix", "worst mistakes" and
-        "first examples".
+        where the class has none); panels "confusion matrix" and, of images, "worst
+        mistakes" and "first examples".
 
     Raises:
         ValueError: The arrays do not fit together, or there are no examples.
     """
     examples, classes = len(labels), len(class_names)
-    if scores.shape != (examples, classes) or len(images) != examples or not examples:
+    shown_with = labels if images is None else images
+    fits = scores.shape == (examples, classes) and len(shown_with) == examples
+    if not fits or not examples:
         raise ValueError(
             "A classification needs labels [n], scores [n, classes] and images "
             f"[n, ...] with n at least 1 and {classes} classes. Received: labels "
-            f"{labels.shape}, scores {scores.shape}, images {images.shape}"
+            f"{labels.shape}, scores {scores.shape}, images {shown_with.shape}"
         )
     predicted = scores.argmax(axis=1)
     confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (labels, predicted), 1)
     score_of_truth = scores[np.arange(examples), labels].astype(np.float64)
 
-    wrong = np.flatnonzero(predicted != labels)
-    worst = wrong[np.argsort(score_of_truth[wrong], kind="stable")]
-    shown = _PANEL_ROWS * _PANEL_COLUMNS
-
     def matrix(axes: Axes) -> None:
         _draw_confusion(axes, confusion, class_names)
+
+    panels: dict[str, Panel] = {"confusion matrix": matrix}
+    if images is not None:
+        panels |= _image_panels(labels, scores, images, class_names)
+    return Evaluation(
+        metrics=_metrics(confusion, score_of_truth, class_names),
+        panels=panels,
+        text=_confusion_table(confusion, class_names),
+    )
+
+
+def _image_panels(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    images: np.ndarray,
+    class_names: Sequence[str],
+) -> dict[str, Panel]:
+    """The worst mistakes and, for comparison, the first examples."""
+    examples = len(labels)
+    wrong = np.flatnonzero(scores.argmax(axis=1) != labels)
+    score_of_truth = scores[np.arange(examples), labels].astype(np.float64)
+    worst = wrong[np.argsort(score_of_truth[wrong], kind="stable")]
+    shown = _PANEL_ROWS * _PANEL_COLUMNS
 
     def mistakes(axes: Axes) -> None:
         _draw_answers(axes, worst[:shown], images, labels, scores, class_names)
@@ -119,15 +141,7 @@ def classification(
             axes, np.arange(examples)[:shown], images, labels, scores, class_names
         )
 
-    return Evaluation(
-        metrics=_metrics(confusion, score_of_truth, class_names),
-        panels={
-            "confusion matrix": matrix,
-            "worst mistakes": mistakes,
-            "first examples": first,
-        },
-        text=_confusion_table(confusion, class_names),
-    )
+    return {"worst mistakes": mistakes, "first examples": first}
 
 
 def _metrics(

@@ -1,0 +1,252 @@
+"""LSTM text classifier: a recurrent network that tells praise from complaint.
+
+Paper    Hochreiter and Schmidhuber 1997, "Long Short-Term Memory", Neural Computation
+         9(8); Schuster and Paliwal 1997, "Bidirectional Recurrent Neural Networks".
+         Differs: forget gates, and the states of all words are pooled, not the last
+         one taken.
+Dataset  trainers/datasets/review_snippets.py   text [] string, label [] int64, 0..1;
+         in training some words are hidden
+Network  text -> lower-cased words and signs -> token_ids [batch, tokens]
+         -> embedding -> bilstm, lstm, gru or rnn -> mean and maximum over the words
+         -> dropout -> logits [batch, 2]
+Loss     softmax cross-entropy on integer labels, nats per example
+Serves   serving_default   text     [batch] string, UTF-8; words after the first
+                                    `tokens` are not read
+                        -> scores   [batch, 2] float32, each row sums to 1
+                           class_id [batch] int64
+                           label    [batch] string, `negative` or `positive`
+         classify          inputs   [batch] string, tf.Examples with `text`
+                        -> classes  [batch, 2] string
+                           scores   [batch, 2] float32
+Run      make train MODEL=lstm_text_classifier
+"""
+
+import dataclasses
+import functools
+from typing import Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from savedmodels.signature import Signatures
+from trainers import _text_evaluation, _words
+from trainers._config import TrainConfig, check
+from trainers._evaluation import Answer, Evaluation, ask
+from trainers.datasets import _pipeline, review_snippets
+
+_CLASSES = len(review_snippets.CLASSES)
+_NETWORKS = ("rnn", "lstm", "bilstm", "gru")
+_DOMAINS = (*review_snippets.DOMAINS, review_snippets.ALL)
+_EXAMPLE_ROWS = 32
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(TrainConfig):
+    """The shared training fields, the network, and what it reads.
+
+    Attributes:
+        domain: `movies`, `amazon`, `nyt`, `tweets` or `all` of `review_snippets`;
+            of no meaning for another data set.
+        network: `rnn`, `lstm`, `bilstm` (one LSTM each way) or `gru`.
+        vocabulary_size: Words known, the most frequent of the training split.
+        tokens: Words and signs of a text that are read, from its start.
+        embedding_units: Numbers that stand for a word.
+        units: Numbers in the recurrent state, of each way for `bilstm`.
+        dropout: Share of features dropped after embedding and pooling, in training.
+        word_dropout: Share of words hidden, in training.
+        weight_decay: Share of a weight that goes per step at learning rate 1.
+    """
+
+    dataset: str = "review_snippets"
+    epochs: int = 12
+    global_batch_size: int = 32
+    learning_rate: float = 1e-3
+    early_stopping_epochs: int = 3
+    domain: Literal["movies", "amazon", "nyt", "tweets", "all"] = "movies"
+    network: Literal["rnn", "lstm", "bilstm", "gru"] = "bilstm"
+    vocabulary_size: int = 10_000
+    tokens: int = 48
+    embedding_units: int = 128
+    units: int = 64
+    dropout: float = 0.5
+    word_dropout: float = 0.2
+    weight_decay: float = 0.02
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for field, known in (("domain", _DOMAINS), ("network", _NETWORKS)):
+            fits = getattr(self, field) in known
+            check(self, field, fits, f"one of {', '.join(known)}")
+        for field in ("vocabulary_size", "tokens", "embedding_units", "units"):
+            check(self, field, getattr(self, field) >= 1, "1 or more")
+        for field in ("dropout", "word_dropout"):
+            check(self, field, 0 <= getattr(self, field) < 1, "0 or more, and below 1")
+        check(self, "weight_decay", self.weight_decay >= 0, "0 or more")
+
+
+SMOKE = Config(
+    epochs=2, global_batch_size=16, learning_rate=0.01, embedding_units=8, units=8
+)
+
+
+def make_datasets(config: Config) -> tuple[tf.data.Dataset, tf.data.Dataset]:
+    """Returns (train, validation), both in batches of (token_ids, label)."""
+    table = _words.make_table(_vocabulary(config))
+
+    def batches(split: str, training: bool) -> tf.data.Dataset:
+        texts, labels = _read(config, split)
+        token_ids = _words.token_ids(tf.constant(texts), table, config.tokens)
+        return _pipeline.batches(
+            tf.data.Dataset.from_tensor_slices((token_ids, labels)),
+            config.global_batch_size,
+            training=training,
+            seed=config.seed,
+            transform=functools.partial(_hide_words, share=config.word_dropout),
+        )
+
+    return batches("train", training=True), batches("validation", training=False)
+
+
+def make_model(config: Config) -> keras.Model:
+    """Returns the compiled network, from token ids to logits."""
+    vocabulary = _vocabulary(config)
+    token_ids = keras.Input([None], dtype="int32", name="token_ids")
+    x = keras.layers.Embedding(
+        _words.FIRST_WORD + len(vocabulary), config.embedding_units, mask_zero=True
+    )(token_ids)
+    # Whole features of the embedding, else the words beside tell what is missing.
+    x = keras.layers.SpatialDropout1D(config.dropout, seed=config.seed)(x)
+    x = _recurrent(config)(x)
+    x = _PoolOverWords()(x)
+    x = keras.layers.Dropout(config.dropout, seed=config.seed)(x)
+    # float32 in mixed precision too: the softmax needs the digits.
+    logits = keras.layers.Dense(_CLASSES, dtype="float32", name="logits")(x)
+
+    model = keras.Model(token_ids, logits, name="lstm_text_classifier")
+    model.compile(
+        optimizer=keras.optimizers.AdamW(
+            config.learning_rate, weight_decay=config.weight_decay, clipnorm=1.0
+        ),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    model.vocabulary = _words.make_table(vocabulary)  # exported with the model
+    return model
+
+
+def make_signatures(model: keras.Model, config: Config) -> Signatures:
+    """Returns what a client may call, by signature name."""
+    names = tf.constant(_class_names(config))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def predict(text):
+        token_ids = _words.token_ids(text, model.vocabulary, config.tokens)
+        # A short text need not wait for padding; the mask leaves that out anyway.
+        longest = tf.reduce_max(tf.math.count_nonzero(token_ids, axis=1))
+        token_ids = token_ids[:, : tf.maximum(longest, 1)]
+        scores = tf.nn.softmax(model(token_ids, training=False))
+        class_id = tf.argmax(scores, axis=-1)
+        label = tf.gather(names, class_id)
+        return {"scores": scores, "class_id": class_id, "label": label}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def classify(inputs):
+        features = {"text": tf.io.FixedLenFeature([], tf.string)}
+        scores = predict(tf.io.parse_example(inputs, features)["text"])["scores"]
+        classes = tf.broadcast_to(names, [tf.shape(inputs)[0], _CLASSES])
+        return {"classes": classes, "scores": scores}
+
+    return {"serving_default": predict, "classify": classify}
+
+
+def make_examples(config: Config) -> dict[str, dict[str, np.ndarray]]:
+    """Returns 32 held-out requests for each signature, by alias."""
+    texts = _read(config, "test")[0][:_EXAMPLE_ROWS]
+    records = []
+    for text in texts:
+        record = tf.train.Example()
+        record.features.feature["text"].bytes_list.value.append(text)
+        records.append(record.SerializeToString())
+    return {
+        "serving_default": {"text": texts},
+        "classify": {"inputs": np.array(records, object)},
+    }
+
+
+def evaluate(answer: Answer, config: Config, split: str = "test") -> Evaluation:
+    """Judges whatever `answer` runs, on all examples of a split."""
+    texts, labels = _read(config, split)
+
+    def scores_of(texts: np.ndarray) -> np.ndarray:
+        return ask(answer, {"text": texts})["scores"]
+
+    return _text_evaluation.sentiment(labels, texts, scores_of, _class_names(config))
+
+
+class _PoolOverWords(keras.layers.Layer):
+    """Mean and maximum of each feature over the words; 0 where there are none."""
+
+    supports_masking = True
+
+    def call(self, x: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
+        """Returns [batch, 2 features] for `x` [batch, words, features]."""
+        if mask is None:
+            mask = tf.ones_like(x[..., 0], tf.bool)
+        is_word = tf.cast(mask, x.dtype)[..., tf.newaxis]
+        # At least 1, and not minus infinity: else a text without words answers NaN.
+        words = tf.maximum(tf.reduce_sum(is_word, axis=1), 1)
+        mean = tf.reduce_sum(x * is_word, axis=1) / words
+        # -1 is below whatever tanh gives.
+        highest = tf.reduce_max(x * is_word - (1 - is_word), axis=1)
+        return tf.concat([mean, highest * is_word[:, 0]], axis=-1)
+
+    def compute_mask(self, x: tf.Tensor, mask: tf.Tensor | None = None) -> None:
+        """Returns nothing: no axis of words is left."""
+
+    def compute_output_shape(self, shape: tuple) -> tuple:
+        """Returns the shape without the words."""
+        return (shape[0], 2 * shape[2])
+
+
+def _recurrent(config: Config) -> keras.layers.Layer:
+    """The layer that reads the words in order and gives a state for each."""
+    kinds = {
+        "rnn": keras.layers.SimpleRNN,
+        "lstm": keras.layers.LSTM,
+        "bilstm": keras.layers.LSTM,
+        "gru": keras.layers.GRU,
+    }
+    layer = kinds[config.network](config.units, return_sequences=True)
+    return keras.layers.Bidirectional(layer) if config.network == "bilstm" else layer
+
+
+def _hide_words(
+    token_ids: tf.Tensor, label: tf.Tensor, *, seed: tf.Tensor, share: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Makes some words unknown ones, so that no single one decides."""
+    hidden = tf.random.stateless_uniform(tf.shape(token_ids), seed) < share
+    hidden &= token_ids != _words.PADDING
+    return tf.where(hidden, _words.UNKNOWN, token_ids), label
+
+
+def _read(config: Config, split: str) -> tuple[np.ndarray, np.ndarray]:
+    return review_snippets.read(
+        config.dataset, split, config.datasets_dir, config.domain
+    )
+
+
+def _class_names(config: Config) -> list[str]:
+    return review_snippets.class_names(config.dataset, config.datasets_dir)
+
+
+def _vocabulary(config: Config) -> list[str]:
+    """The words of the training split alone: the same ones whenever it is asked."""
+    which = (config.dataset, config.datasets_dir, config.domain)
+    return _words_of(config.vocabulary_size, *which)
+
+
+@functools.lru_cache(maxsize=2)
+def _words_of(size: int, dataset: str, datasets_dir: str, domain: str) -> list[str]:
+    texts, _ = review_snippets.read(dataset, "train", datasets_dir, domain)
+    return _words.most_frequent(texts, size)
