@@ -18,6 +18,9 @@ PORT      ?= 8500
 REST_PORT ?= 8501
 STRATEGY  ?= auto
 
+# The shell reads it as a variable of its own: a text may hold quotes.
+export INPUT
+
 # $(call needs,MODEL): the value of MODEL, or a message that says what to type.
 needs = $(or $($(1)),$(error $@ needs $(1)=, as in `make $@ $(example_$(@))`))
 example_train    := MODEL=mnist_classifier
@@ -64,11 +67,11 @@ evaluate: $(READY) ## test metrics and confusion matrix of an exported MODEL; VE
 serve: $(READY) ## serve every model of STORE on gRPC PORT and REST REST_PORT; HOST=0.0.0.0 opens it to others
 	@exec $(PYTHON) -m pipelines.serve --store='$(STORE)' --host='$(HOST)' --port='$(PORT)' --rest_api_port='$(REST_PORT)'
 
-predict: $(READY) ## ask the running server about INPUT (.png .jpg .npy .json); VERSION= HOST= PORT=
-	@$(PYTHON) -m pipelines.predict $(call needs,MODEL) --input '$(call needs,INPUT)' --server '$(HOST):$(PORT)' \
+predict: $(READY) ## ask the running server about INPUT (.png .jpg .npy .json .txt, or a text); VERSION= HOST= PORT=
+	@$(if $(call needs,INPUT),)$(PYTHON) -m pipelines.predict $(call needs,MODEL) --input "$$INPUT" --server '$(HOST):$(PORT)' \
 	  $(call flag,--version,VERSION)
 
-score: $(READY) ## score INPUT (images, .npy, JSONL, TFRecord) into OUTPUT (.jsonl .csv) without a server; VERSION=
+score: $(READY) ## score INPUT (images, .npy, .txt, JSONL, TFRecord) into OUTPUT (.jsonl .csv) without a server; VERSION=
 	@$(PYTHON) -m pipelines.score $(call needs,MODEL) --input '$(call needs,INPUT)' --output '$(call needs,OUTPUT)' \
 	  --store '$(STORE)' $(call flag,--version,VERSION) $(call flag,--signature,SIGNATURE)
 

@@ -16,7 +16,8 @@ def one(key: object, outputs: Outputs) -> str:
     Args:
         key: What was asked about, as a file's name.
         outputs: Values without the batch axis. `scores` of numbers in a vector is
-            drawn, largest first; its names are `classes`, `labels`, or the positions.
+            drawn, largest first; its names are `classes`, `labels`, or the positions;
+            `label` alone names the best.
     """
     names = _names(outputs)
     if names is None:
@@ -24,7 +25,7 @@ def one(key: object, outputs: Outputs) -> str:
         return "\n".join([f"{key}", *values])
     scores = outputs["scores"].astype(np.float64)
     order = np.argsort(-scores, kind="stable")
-    best = _class(outputs, names, int(order[0]))
+    best = names[_best(outputs, scores)]
     lines = [f"{key}: class {best}, score {scores[order[0]]:.4f}", ""]
     width = max(len(names[index]) for index in order[:SHOWN])
     for index in order[:SHOWN]:
@@ -45,7 +46,7 @@ def line(key: object, outputs: Outputs) -> str:
     scores = outputs["scores"].astype(np.float64)
     top = int(np.argsort(-scores, kind="stable")[0])
     cells = [f"{alias} {text(value)}" for alias, value in _others(outputs)]
-    best = _class(outputs, names, top)
+    best = names[_best(outputs, scores)]
     return "  ".join([f"{key}", f"class {best}", f"score {scores[top]:.4f}", *cells])
 
 
@@ -74,19 +75,23 @@ def _names(outputs: Outputs) -> list[str] | None:
         names = outputs.get(alias)
         if names is not None and names.shape == scores.shape:
             return [_scalar(name) for name in names.tolist()]
-    return [str(index) for index in range(scores.size)]
+    positions = [str(index) for index in range(scores.size)]
+    label = outputs.get("label")
+    if label is not None and not label.ndim:
+        positions[_best(outputs, scores)] = _scalar(label.item())
+    return positions
 
 
-def _class(outputs: Outputs, names: list[str], top: int) -> str:
+def _best(outputs: Outputs, scores: np.ndarray) -> int:
     """The class that the model itself names, else the one of the largest score."""
     class_id = outputs.get("class_id")
-    if class_id is None or class_id.ndim or not 0 <= int(class_id) < len(names):
-        return names[top]
-    return names[int(class_id)]
+    if class_id is None or class_id.ndim or not 0 <= int(class_id) < scores.size:
+        return int(np.argmax(scores))
+    return int(class_id)
 
 
 def _others(outputs: Outputs) -> list[tuple[str, np.ndarray]]:
-    told = {"scores", "class_id", "classes", "labels"}
+    told = {"scores", "class_id", "classes", "label", "labels"}
     return [(alias, value) for alias, value in outputs.items() if alias not in told]
 
 

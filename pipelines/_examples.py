@@ -11,20 +11,23 @@ import PIL.Image
 
 REQUEST_ROWS = 2
 IMAGE_ROWS = 16
+TEXT_ROWS = 16
 
 
 def write(
     folder: pathlib.Path, model: str, inputs: Mapping[str, np.ndarray]
 ) -> pathlib.Path:
-    """Writes what `serving_default` takes: one REST request, and images as PNG.
+    """Writes what `serving_default` takes: a REST request, and images or texts.
 
     Args:
-        folder: Where to write `<model>.json` and the folder `<model>`.
+        folder: Where to write `<model>.json`, and the folder `<model>` of images or
+            `<model>.txt`.
         model: Model name.
         inputs: Alias to array [examples, ...], as `make_examples` gives them.
 
     Returns:
-        The file to try first: an image where the model takes images, else the request.
+        The file to try first: an image or the texts where the model takes such, else
+        the request.
     """
     folder.mkdir(parents=True, exist_ok=True)
     request = folder / f"{model}.json"
@@ -33,6 +36,10 @@ def write(
         (array,) = inputs.values()
         if array.dtype == np.uint8 and array.ndim == 4 and array.shape[-1] in (1, 3):
             return _write_images(folder / model, array[:IMAGE_ROWS])
+        if array.ndim == 1 and all(map(_is_text, array)):
+            texts = folder / f"{model}.txt"
+            texts.write_bytes(b"".join(text + b"\n" for text in array[:TEXT_ROWS]))
+            return texts
     return request
 
 
@@ -57,8 +64,18 @@ def _instances(inputs: Mapping[str, np.ndarray]) -> list[Any]:
     return rows
 
 
+def _is_text(value: Any) -> bool:
+    """Whether this is one line that a person can read."""
+    try:
+        return isinstance(value, bytes) and value.decode().isprintable()
+    except UnicodeDecodeError:
+        return False
+
+
 def _json_value(value: Any) -> Any:
-    """A number or list as it is, bytes as TF Serving's b64 object."""
+    """A number, list or text as it is, other bytes as TF Serving's b64 object."""
+    if _is_text(value):
+        return value.decode()
     if isinstance(value, bytes):
         return {"b64": base64.b64encode(value).decode()}
     return value.tolist()

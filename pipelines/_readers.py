@@ -3,6 +3,7 @@
     .png .jpg .jpeg      one instance
     .npy .npz            an array for the only input, or one for each alias
     .jsonl               an instance a line, as in TF Serving's `instances`
+    .txt                 a text a line, for an only input of strings
     .tfrecord            a tf.Example a record; shards (-00000-of-00004) too
 
 Every reader streams: memory holds one instance, whatever the size of the file.
@@ -13,18 +14,21 @@ import pathlib
 import re
 from collections.abc import Callable, Iterator
 
+import numpy as np
+
 from pipelines import _arrays, _images, _inputs, _tfrecord
 from pipelines._images import Note
 from pipelines._inputs import Inputs, MismatchError, UnreadableError
 from savedmodels.errors import UsageError
 from serving.servable import SignatureInfo
 
-ENDINGS = ".png .jpg .jpeg .npy .npz .jsonl .tfrecord"
+ENDINGS = ".png .jpg .jpeg .npy .npz .jsonl .txt .tfrecord"
 
 _KINDS = {
     "image": re.compile(r"\.(png|jpe?g)$", re.IGNORECASE),
     "array": re.compile(r"\.(npy|npz)$", re.IGNORECASE),
     "jsonl": re.compile(r"\.jsonl$", re.IGNORECASE),
+    "text": re.compile(r"\.txt$", re.IGNORECASE),
     "tfrecord": re.compile(r"\.tfrecords?(-\d+-of-\d+)?$", re.IGNORECASE),
 }
 
@@ -34,7 +38,7 @@ Item = tuple[Key | None, Inputs] | MismatchError | UnreadableError | None
 
 
 def kind(name: str) -> str | None:
-    """Returns image, array, jsonl or tfrecord by the file's ending, or None."""
+    """Returns image, array, jsonl, text or tfrecord by the file's ending, or None."""
     kinds = (kind for kind, ending in _KINDS.items() if ending.search(name))
     return next(kinds, None)
 
@@ -60,6 +64,7 @@ def read(path: pathlib.Path, signature: SignatureInfo, note: Note) -> Iterator[I
         "image": _image,
         "array": _array,
         "jsonl": _lines,
+        "text": _texts,
         "tfrecord": _records,
     }
     return readers[kind(path.name)](path, signature, note)
@@ -68,7 +73,7 @@ def read(path: pathlib.Path, signature: SignatureInfo, note: Note) -> Iterator[I
 def count(path: pathlib.Path, signature: SignatureInfo) -> int:
     """Returns about how many instances a file holds; 1 if it cannot be read.
 
-    Reads headers only, but for JSONL the whole file, which is ten times faster than
+    Reads headers only, but for lines the whole file, which is ten times faster than
     scoring it.
     """
     try:
@@ -77,7 +82,7 @@ def count(path: pathlib.Path, signature: SignatureInfo) -> int:
         if kind(path.name) == "tfrecord":
             with path.open("rb") as file:
                 return _tfrecord.count(file)
-        if kind(path.name) == "jsonl":
+        if kind(path.name) in ("jsonl", "text"):
             with path.open("rb") as file:
                 chunks = iter(lambda: file.read(1 << 20), b"")
                 return sum(chunk.count(b"\n") for chunk in chunks)
@@ -127,6 +132,28 @@ def _line(line: bytes, signature: SignatureInfo) -> Item:
         return key, _inputs.from_json(value, signature)
     except MismatchError as error:
         return error
+
+
+def _texts(path: pathlib.Path, signature: SignatureInfo, note: Note) -> Iterator[Item]:
+    del note
+    alias = text_alias(signature)
+    if alias is None:
+        raise MismatchError(
+            "A text file fills an only input `string [batch]`. "
+            f"Received: a signature that takes {_inputs.describe(signature)}."
+        )
+    with path.open("rb") as file:
+        for line in file:
+            text = line.rstrip(b"\r\n")
+            yield (None, {alias: np.array(text, object)}) if text.strip() else None
+
+
+def text_alias(signature: SignatureInfo) -> str | None:
+    """Returns the only input, if it is a string an instance and no tf.Example."""
+    if len(signature.inputs) != 1 or _images.takes_examples(signature):
+        return None
+    ((alias, info),) = signature.inputs.items()
+    return alias if _inputs.is_string(info) and _inputs.fits((), info) else None
 
 
 def _records(

@@ -98,6 +98,10 @@ def find(pattern: str, leave_out: Collection[pathlib.Path] = ()) -> Source:
         for name in names
         if _readers.kind(name) and os.path.realpath(name) not in left_out
     ]
+    if os.path.isdir(pattern):
+        # Beside anything else a text says something about it, as a list of labels.
+        others = [name for name in files if _readers.kind(name) != "text"]
+        files = others or files
     if not files:
         raise UsageError(
             f"No file is of a known kind. Expected endings: {_readers.ENDINGS}. "

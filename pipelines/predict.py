@@ -1,10 +1,12 @@
-"""Asks the running server about a file, and prints its answers for a person.
+"""Asks the running server about a file or a text, and prints its answers.
 
 Ends with 0 if every instance was answered, with 1 if some were refused (the reasons go
 to stderr) or no server answers, with 2 if what was typed does not fit.
 """
 
 import argparse
+import glob
+import os
 import pathlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -51,6 +53,8 @@ def main(argv: Sequence[str]) -> int:
         items: Iterable[Row | Refusal]
         if document is not None:
             items = _requests.rows(document, signature, path.name)
+        elif _is_typed(arguments.input, signature):
+            items = [_typed(arguments.input, signature)]
         else:
             source = _sources.find(arguments.input)
             _sources.preview(source, signature)
@@ -100,6 +104,23 @@ class _Server:
             raise MaaskitError(f"The server did not answer: {error}") from error
 
 
+def _is_typed(given: str, signature: SignatureInfo) -> bool:
+    """Whether `--input` is the text to ask about, and not the name of a file."""
+    # A mistyped name is told, and not asked about: it has an ending, or folders and
+    # no space.
+    is_name = _readers.kind(given) or ("/" in given and " " not in given)
+    there = os.path.exists(given) or (glob.has_magic(given) and glob.glob(given))
+    return bool(_readers.text_alias(signature)) and not is_name and not there
+
+
+def _typed(given: str, signature: SignatureInfo) -> Row:
+    """The only instance, with the text itself as its name."""
+    alias = _readers.text_alias(signature) or ""
+    text = os.fsencode(given)
+    key = text.decode("utf-8", "replace")
+    return Row(key, key, None, {alias: np.array(text, object)})
+
+
 _Told = Refusal | tuple[Row, dict[str, np.ndarray]]
 
 
@@ -138,7 +159,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         required=True,
         help="file, folder or quoted pattern of files that end in "
-        f"{_readers.ENDINGS}, or a .json file: instances, or a whole REST request",
+        f"{_readers.ENDINGS}, or a .json file: instances, or a whole REST request; "
+        "or a text, for a model that takes one",
     )
     parser.add_argument(
         "--server",

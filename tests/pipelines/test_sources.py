@@ -75,10 +75,10 @@ def test_the_output_is_no_input_of_the_next_run(tmp_path):
     assert keys(read(tmp_path, X, leave_out=[output])) == [0]
 
 
-@pytest.mark.parametrize("given", ["missing.png", "*.png", "empty", "a.txt"])
+@pytest.mark.parametrize("given", ["missing.png", "*.png", "empty", "a.md"])
 def test_nothing_to_read_is_a_mistake_of_what_was_typed(tmp_path, given):
     (tmp_path / "empty").mkdir()
-    (tmp_path / "a.txt").write_text("")
+    (tmp_path / "a.md").write_text("")
     with pytest.raises(UsageError, match="Received: .*"):
         _sources.find(str(tmp_path / given))
 
