@@ -92,6 +92,8 @@ def write_store(folder: pathlib.Path, names: Sequence[str]) -> pathlib.Path:
 
     `light`: image uint8 [batch, 2, 3, 1] -> scores, class_id. `encoded`: the same from
     a PNG. `pair`: a, b float32 [batch] -> total [batch] = a + b, both [batch, 2].
+    `length`: text string [batch] -> scores, class_id and label, by its tenths of 10
+    bytes: `long` from 6 bytes on.
     """
     tf = protos.import_tensorflow()
 
@@ -117,9 +119,19 @@ def write_store(folder: pathlib.Path, names: Sequence[str]) -> pathlib.Path:
     def pair(a: Any, b: Any) -> dict[str, Any]:
         return {"total": a + b, "both": tf.stack([a, b], axis=1)}
 
-    functions = {"light": light, "encoded": encoded, "pair": pair}
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
+    def length(text: Any) -> dict[str, Any]:
+        share = tf.minimum(tf.cast(tf.strings.length(text), tf.float32) / 10, 1)
+        scores = tf.stack([1 - share, share], axis=1)
+        class_id = tf.argmax(scores, axis=-1)
+        label = tf.gather(tf.constant(["short", "long"]), class_id)
+        return {"scores": scores, "class_id": class_id, "label": label}
+
+    functions = {"light": light, "encoded": encoded, "pair": pair, "length": length}
     for name in names:
-        _save(functions[name], folder / name / "3", with_litert=name != "encoded")
+        _save(
+            functions[name], folder / name / "3", with_litert=name in ("light", "pair")
+        )
     return folder
 
 

@@ -34,6 +34,12 @@ def test_classes_name_the_scores():
     assert _answer_text.line("x", outputs) == "x  class häst  score 0.7500"
 
 
+def test_a_label_names_the_best_class():
+    outputs = DIGIT | {"label": np.array(b"h\xc3\xa4st", object)}
+    assert _answer_text.line("x", outputs) == "x  class häst  score 0.7500"
+    assert "  häst  0.7500" in _answer_text.one("x", outputs)
+
+
 def test_many_classes_are_cut():
     outputs = {"scores": np.linspace(0, 1, 1000)}
     lines = _answer_text.one("x", outputs).splitlines()

@@ -22,9 +22,9 @@ INSTANCE = IMAGES[0].tolist()
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory) -> Iterator[str]:
-    """Where a server of `light` and `pair` listens."""
+    """Where a server of `light`, `pair` and `length` listens."""
     folder = tmp_path_factory.mktemp("served")
-    store = write_store(folder / "store", ["light", "pair"])
+    store = write_store(folder / "store", ["light", "pair", "length"])
     log = folder / "log"
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -109,6 +109,36 @@ def test_a_model_without_scores_is_printed_by_alias(tmp_path, address, capsys):
         "  both: [1.5 2. ]",
         "  total: 3.5",
     ]
+
+
+@pytest.mark.parametrize("text", ['it\'s "fun"', "and/or so", "why? *sigh*", "hm"])
+def test_a_text_may_be_typed_instead_of_a_file(address, capsys, text):
+    assert run(address, "length", text) == 0
+    share = min(len(text) / 10, 1)
+    label, score = ("long", share) if share > 0.5 else ("short", 1 - share)
+    first, _, best, *_ = capsys.readouterr().out.splitlines()
+    assert first == f"{text}: class {label}, score {score:.4f}"
+    assert best.split()[:2] == [label, f"{score:.4f}"]
+
+
+def test_a_text_file_is_a_text_a_line(tmp_path, address, capsys):
+    (tmp_path / "x.txt").write_bytes(b"0123456789\r\n\n12\n")
+    assert run(address, "length", tmp_path / "x.txt") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "0  class long  score 1.0000",
+        "2  class short  score 0.8000",
+    ]
+
+
+@pytest.mark.parametrize("name", ["mistyped.txt", "folder/mistyped", "x y.png"])
+def test_a_mistyped_file_is_told_and_not_asked_about(address, capsys, name):
+    assert run(address, "length", name) == 2
+    assert "There is no such input" in capsys.readouterr().err
+
+
+def test_a_model_of_images_is_not_asked_about_a_text(address, capsys):
+    assert run(address, "light", "is this a seven") == 2
+    assert "There is no such input" in capsys.readouterr().err
 
 
 def test_a_damaged_file_is_refused_and_the_others_answered(tmp_path, address, capsys):

@@ -69,6 +69,36 @@ def test_files_of_other_kinds_are_counted_and_left_out(tmp_path):
     assert _sources.find(str(tmp_path)).others == 1
 
 
+TEXT = signature({"text": info("string", None)})
+
+
+def test_a_text_file_holds_a_text_a_line_as_its_bytes_are(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"one\r\n \n\xff two \n\tthree")
+    rows = read(tmp_path / "a.txt", TEXT)
+    assert [(row.key, row.inputs["text"].item()) for row in rows] == [
+        (0, b"one"),
+        (2, b"\xff two "),
+        (3, b"\tthree"),
+    ]
+
+
+def test_text_files_are_input_where_a_folder_holds_nothing_else(tmp_path):
+    (tmp_path / "a.txt").write_text("one\ntwo\n")
+    (tmp_path / "b.txt").write_text("three\n")
+    assert keys(read(tmp_path, TEXT)) == ["a.txt:0", "a.txt:1", "b.txt:0"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [X, IMAGE, signature({"inputs": info("string", None)})],
+    ids=["number", "image", "tf.Example"],
+)
+def test_a_text_file_fits_only_a_model_of_texts(tmp_path, given):
+    (tmp_path / "a.txt").write_text("one\n")
+    with pytest.raises(MismatchError, match="a.txt.*does not fit"):
+        _sources.preview(_sources.find(str(tmp_path)), given)
+
+
 def test_the_output_is_no_input_of_the_next_run(tmp_path):
     jsonl(tmp_path / "in.jsonl", 1.0)
     output = jsonl(tmp_path / "out.jsonl", 2.0)
