@@ -65,6 +65,8 @@ def test_every_panel_draws_any_text():
             "confusion matrix",
             "ROC curve",
             "words that push most",
+            "scores",
+            "how sure it is",
             "worst mistakes",
         }
         for title, panel in judged.panels.items():
