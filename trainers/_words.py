@@ -1,7 +1,11 @@
-"""From texts to token ids, as graph code: training and serving read words alike."""
+"""From texts to token ids and back to one state, as graph code.
+
+Training and serving share it, so they read words alike.
+"""
 
 import collections
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -69,3 +73,28 @@ def token_ids(
     start = tf.strings.substr(tf.strings.strip(texts), 0, tokens * _BYTES_PER_TOKEN)
     ids = tf.ragged.map_flat_values(table.lookup, split(start)[:, :tokens])
     return ids.to_tensor(PADDING, shape=[None, tokens])
+
+
+class PoolOverWords(keras.layers.Layer):
+    """Mean and maximum of each feature over the words; 0 where there are none."""
+
+    supports_masking = True
+
+    def call(self, x: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
+        """Returns [batch, 2 features] for `x` [batch, words, features]."""
+        if mask is None:
+            mask = tf.ones_like(x[..., 0], tf.bool)
+        is_word = tf.cast(mask, x.dtype)[..., tf.newaxis]
+        # At least 1, and not minus infinity: else a text without words answers NaN.
+        words = tf.maximum(tf.reduce_sum(is_word, axis=1), 1)
+        mean = tf.reduce_sum(x * is_word, axis=1) / words
+        # -1 is below whatever tanh gives.
+        highest = tf.reduce_max(x * is_word - (1 - is_word), axis=1)
+        return tf.concat([mean, highest * is_word[:, 0]], axis=-1)
+
+    def compute_mask(self, x: tf.Tensor, mask: tf.Tensor | None = None) -> None:
+        """Returns nothing: no axis of words is left."""
+
+    def compute_output_shape(self, shape: tuple) -> tuple:
+        """Returns the shape without the words."""
+        return (shape[0], 2 * shape[2])

@@ -23,6 +23,7 @@ Run      make train MODEL=lstm_text_classifier
 
 import dataclasses
 import functools
+import math
 from typing import Literal
 
 import keras
@@ -39,6 +40,8 @@ _CLASSES = len(review_snippets.CLASSES)
 _NETWORKS = ("rnn", "lstm", "bilstm", "gru")
 _DOMAINS = (*review_snippets.DOMAINS, review_snippets.ALL)
 _EXAMPLE_ROWS = 32
+# The share of training in which the learning rate rises, before it falls.
+_WARM_UP = 0.1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,10 +62,9 @@ class Config(TrainConfig):
     """
 
     dataset: str = "review_snippets"
-    epochs: int = 12
+    epochs: int = 3
     global_batch_size: int = 32
-    learning_rate: float = 1e-3
-    early_stopping_epochs: int = 3
+    learning_rate: float = 2e-3
     domain: Literal["movies", "amazon", "nyt", "tweets", "all"] = "movies"
     network: Literal["rnn", "lstm", "bilstm", "gru"] = "bilstm"
     vocabulary_size: int = 10_000
@@ -71,7 +73,7 @@ class Config(TrainConfig):
     units: int = 64
     dropout: float = 0.5
     word_dropout: float = 0.2
-    weight_decay: float = 0.02
+    weight_decay: float = 0.05
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -118,7 +120,7 @@ def make_model(config: Config) -> keras.Model:
     # Whole features of the embedding, else the words beside tell what is missing.
     x = keras.layers.SpatialDropout1D(config.dropout, seed=config.seed)(x)
     x = _recurrent(config)(x)
-    x = _PoolOverWords()(x)
+    x = _words.PoolOverWords()(x)
     x = keras.layers.Dropout(config.dropout, seed=config.seed)(x)
     # float32 in mixed precision too: the softmax needs the digits.
     logits = keras.layers.Dense(_CLASSES, dtype="float32", name="logits")(x)
@@ -126,7 +128,7 @@ def make_model(config: Config) -> keras.Model:
     model = keras.Model(token_ids, logits, name="lstm_text_classifier")
     model.compile(
         optimizer=keras.optimizers.AdamW(
-            config.learning_rate, weight_decay=config.weight_decay, clipnorm=1.0
+            _learning_rates(config), weight_decay=config.weight_decay, clipnorm=1.0
         ),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
@@ -184,31 +186,6 @@ def evaluate(answer: Answer, config: Config, split: str = "test") -> Evaluation:
     return _text_evaluation.sentiment(labels, texts, scores_of, _class_names(config))
 
 
-class _PoolOverWords(keras.layers.Layer):
-    """Mean and maximum of each feature over the words; 0 where there are none."""
-
-    supports_masking = True
-
-    def call(self, x: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
-        """Returns [batch, 2 features] for `x` [batch, words, features]."""
-        if mask is None:
-            mask = tf.ones_like(x[..., 0], tf.bool)
-        is_word = tf.cast(mask, x.dtype)[..., tf.newaxis]
-        # At least 1, and not minus infinity: else a text without words answers NaN.
-        words = tf.maximum(tf.reduce_sum(is_word, axis=1), 1)
-        mean = tf.reduce_sum(x * is_word, axis=1) / words
-        # -1 is below whatever tanh gives.
-        highest = tf.reduce_max(x * is_word - (1 - is_word), axis=1)
-        return tf.concat([mean, highest * is_word[:, 0]], axis=-1)
-
-    def compute_mask(self, x: tf.Tensor, mask: tf.Tensor | None = None) -> None:
-        """Returns nothing: no axis of words is left."""
-
-    def compute_output_shape(self, shape: tuple) -> tuple:
-        """Returns the shape without the words."""
-        return (shape[0], 2 * shape[2])
-
-
 def _recurrent(config: Config) -> keras.layers.Layer:
     """The layer that reads the words in order and gives a state for each."""
     kinds = {
@@ -219,6 +196,19 @@ def _recurrent(config: Config) -> keras.layers.Layer:
     }
     layer = kinds[config.network](config.units, return_sequences=True)
     return keras.layers.Bidirectional(layer) if config.network == "bilstm" else layer
+
+
+def _learning_rates(config: Config) -> keras.optimizers.schedules.LearningRateSchedule:
+    """A straight rise, then half a cosine down to 0 at the last step."""
+    texts, _ = _read(config, "train")
+    steps = config.epochs * math.ceil(len(texts) / config.global_batch_size)
+    rising = int(_WARM_UP * steps)
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=config.learning_rate / 20,
+        warmup_target=config.learning_rate,
+        warmup_steps=rising,
+        decay_steps=steps - rising,
+    )
 
 
 def _hide_words(
