@@ -50,9 +50,13 @@ def main(argv: Sequence[str]) -> int:
         f"on the {arguments.split} split of {config.dataset}\n"
     )
     print(evaluation.text, "\n")
-    for name, value in evaluation.metrics.items():
-        if "/" not in name:  # those of single classes stand in the table
-            print(f"{name:16} {value:.4f}")
+    # Those of single classes stand in the table.
+    whole = {n: value for n, value in evaluation.metrics.items() if "/" not in n}
+    width = max(map(len, whole), default=0)
+    for name, value in whole.items():
+        # Small errors would lose their digits.
+        shown = f"{value:.4f}" if value >= 0.01 else f"{value:.3g}"
+        print(f"{name:{width}} {shown}")
     return 0
 
 

@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
     )
     minutes = (time.monotonic() - started) / 60
     for label, value in _summary(arguments, fitted, exported, first, minutes):
-        print(f"{label:20} {value}".rstrip())
+        print(f"{label:26} {value}".rstrip())
     return 0
 
 
@@ -98,7 +98,10 @@ def _summary(
 
 
 def _shown(metric: str, value: float) -> str:
-    return f"{value:.2%}" if metric == "accuracy" else f"{value:.4f}"
+    if metric == "accuracy":
+        return f"{value:.2%}"
+    # Small errors would lose their digits.
+    return f"{value:.4f}" if value >= 0.01 else f"{value:.3g}"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,13 +6,12 @@ being trained, an exported version and a running server are judged by one code.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
 
 Arrays = Mapping[str, np.ndarray]
-# Runs `serving_default` on one batch: alias to array in, alias to array out.
-Answer = Callable[[Arrays], Arrays]
 Panel = Callable[[Axes], None]
 
 # Drawn by one panel: as many as stay readable side by side.
@@ -21,6 +20,18 @@ _PANEL_ROWS, _PANEL_COLUMNS = 3, 5
 _SMALLEST_SCORE = 1e-12
 # Larger matrices say more by their colours than by numbers nobody can read.
 _MAX_NUMBERED_CLASSES = 20
+
+
+class Answer(Protocol):
+    """Runs a signature on one batch: alias to array in, alias to array out.
+
+    Metrics ask `serving_default`; a picture may ask another signature by name.
+    """
+
+    def __call__(
+        self, inputs: Arrays, signature_name: str = "serving_default", /
+    ) -> Arrays:
+        """Returns the outputs."""
 
 
 @dataclasses.dataclass(frozen=True)

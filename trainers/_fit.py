@@ -111,16 +111,18 @@ def fit(
 
 
 def answer_of(signatures: Signatures) -> Answer:
-    """Returns a function that runs `serving_default` of a live model.
+    """Returns a function that runs the signatures of a live model.
 
     Raises:
         SignatureError: They break the contract.
     """
-    aliases = list(signature.check(signatures)[SERVING_DEFAULT].inputs)
-    function = signatures[SERVING_DEFAULT]
+    specs = signature.check(signatures)
 
-    def answer(inputs: Arrays) -> dict[str, np.ndarray]:
-        outputs = function(*(tf.constant(inputs[alias]) for alias in aliases))
+    def answer(
+        inputs: Arrays, signature_name: str = SERVING_DEFAULT
+    ) -> dict[str, np.ndarray]:
+        tensors = [tf.constant(inputs[alias]) for alias in specs[signature_name].inputs]
+        outputs = signatures[signature_name](*tensors)
         return {alias: output.numpy() for alias, output in outputs.items()}
 
     return answer

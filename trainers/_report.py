@@ -114,7 +114,7 @@ def _draw_curve(axes: Axes, name: str, history: History) -> None:
         shown += validation[1:]
         title += f", {validation[-1]:.4g} after the last epoch"
     axes.set_title(title)
-    if name.endswith("loss") and min(history[name]) > 0:
+    if name.endswith(("loss", "error")) and min(history[name]) > 0:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")

@@ -36,7 +36,11 @@ CUT = 5 / 6
 
 
 def load(
-    name: str, split: str, datasets_dir: Directory, *, like: type[PackagedBuilder]
+    name: str,
+    split: str,
+    datasets_dir: Directory,
+    *,
+    like: type[PackagedBuilder] | tfds.features.FeaturesDict,
 ) -> "tf.data.Dataset":
     """Returns the examples of one split, unbatched, in a fixed order.
 
@@ -46,8 +50,9 @@ def load(
         name: `mnist`, or `tfds:<name>` for the public catalogue.
         split: `train`, `validation` or `test`.
         datasets_dir: Folder that keeps data sets, made if missing.
-        like: The data set that the model was written for. Others must have its
-            features: same names, shapes, dtypes and numbers of classes.
+        like: The data set that the model was written for, or features. Others must
+            have these: same names, shapes, dtypes and numbers of classes; None fits
+            every size and number.
 
     Returns:
         Dataset of tuples, one entry per feature of `like`, in its order:
@@ -62,7 +67,7 @@ def load(
         raise UsageError(
             f"Unknown split. Expected one of {', '.join(SPLITS)}. Received: {split}."
         )
-    wanted = like.features()
+    wanted = like if isinstance(like, tfds.features.FeaturesDict) else like.features()
     # Before a download that would be for nothing.
     unprepared = _builder(name, pathlib.Path(datasets_dir))
     _check_features(name, unprepared.info.features, wanted)
@@ -239,13 +244,14 @@ def _check_features(
 def _fits(
     found: tfds.features.FeatureConnector, wanted: tfds.features.FeatureConnector
 ) -> bool:
-    """Whether shape (None fits all), dtype and number of classes agree."""
+    """Whether shape, dtype and number of classes agree; None fits all."""
     shapes = isinstance(found.shape, tuple) and len(found.shape) == len(wanted.shape)
     return (
         shapes
         and all(w in (None, f) for f, w in zip(found.shape, wanted.shape, strict=True))
         and np.dtype(found.np_dtype) == np.dtype(wanted.np_dtype)
-        and getattr(found, "num_classes", None) == getattr(wanted, "num_classes", None)
+        and getattr(wanted, "num_classes", None)
+        in (None, getattr(found, "num_classes", None))
     )
 
 
