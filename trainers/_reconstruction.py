@@ -16,6 +16,7 @@ from trainers._reconstruction_pictures import Drawn
 
 _WALKS, _STEPS = 6, 8
 _MAPPED = 2000  # points of the latent map: more of them cover each other
+_FITTED = 500  # of them, for the components of that map
 _FALSE_ALARMS = 0.05  # share of examples taken for strange, at the threshold shown
 # As in Keras: no pixel costs more than 16 nats.
 _SMALLEST = 1e-7
@@ -135,16 +136,20 @@ def roc_auc(known: np.ndarray, foreign: np.ndarray) -> float:
 
 
 def plane(latents: np.ndarray) -> np.ndarray:
-    """Returns the two principal components of latents, [examples, 2].
+    """Returns latents on their two principal components, [examples, 2].
 
     Args:
-        latents: [examples, ...] float, two examples or more.
+        latents: [examples, ...] float, two examples or more. The components are those
+            of the first 500: more would change the picture little, and take long.
     """
     flat = latents.reshape(len(latents), -1).astype(np.float64)
-    flat = flat - flat.mean(axis=0)
+    flat = flat - flat[:_FITTED].mean(axis=0)
+    sample = flat[:_FITTED]
     # Of the products of examples, which are fewer than the numbers of a latent.
-    values, vectors = np.linalg.eigh(flat @ flat.T)
-    return vectors[:, :-3:-1] * np.sqrt(np.maximum(values[:-3:-1], 0))
+    _, vectors = np.linalg.eigh(sample @ sample.T)
+    components = sample.T @ vectors[:, :-3:-1]
+    lengths = np.linalg.norm(components, axis=0)
+    return flat @ (components / np.maximum(lengths, 1e-12))
 
 
 def walks(answer: Answer, ends: np.ndarray) -> np.ndarray:

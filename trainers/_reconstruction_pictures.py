@@ -34,27 +34,17 @@ def draw_reconstructions(known: Drawn, axes: Axes) -> None:
     worst = np.argsort(-known.errors, kind="stable")[:_COLUMNS]
     rows = []
     for name, chosen in (("first", np.arange(_COLUMNS)), ("worst", worst)):
-        chosen = chosen[: len(known.images)]
-        originals = known.images[chosen] / 255
-        reconstructions = known.reconstructions[chosen]
-        difference = np.abs(originals - reconstructions) * _AMPLIFIED
-        rows += [
-            (f"{name}\nexamples", originals),
-            ("drawn again", reconstructions),
-            (f"difference\nx {_AMPLIFIED}", difference),
-        ]
+        rows += _rows(f"{name}\nexamples", known, chosen[: len(known.images)])
     _draw_rows(axes, rows)
-    axes.set_title("Test images above their reconstructions")
+    axes.set_title("Examples above their reconstructions")
 
 
 def draw_foreign(foreign: Mapping[str, Drawn], axes: Axes) -> None:
     """Foreign images, each above what became of it."""
     rows = []
     for name, drawn in foreign.items():
-        rows += [
-            (name.replace("_", "\n"), drawn.images[:_COLUMNS] / 255),
-            ("drawn again", drawn.reconstructions[:_COLUMNS]),
-        ]
+        shown = np.arange(min(_COLUMNS, len(drawn.images)))
+        rows += _rows(name.replace("_", "\n"), drawn, shown)
     _draw_rows(axes, rows)
     axes.set_title("Foreign images above their reconstructions")
 
@@ -91,14 +81,15 @@ def draw_map(
 
 def draw_errors(known: Drawn, foreign: Mapping[str, Drawn], axes: Axes) -> None:
     """How often which reconstruction error occurs."""
-    parts = {"test images": known, **foreign}
+    parts = {"examples": known, **foreign}
     everything = np.concatenate([drawn.errors for drawn in parts.values()])
     smallest = max(float(everything.min()), 1e-9)
     largest = max(float(everything.max()), 2 * smallest)
     bins = np.geomspace(smallest, largest, 80)
     for colour, (name, drawn) in zip(_COLOURS, parts.items(), strict=False):
         shown = name.replace("_", " ")
-        axes.hist(drawn.errors, bins, color=colour, alpha=0.5, label=shown)
+        look = {"color": colour, "label": shown, "linewidth": 1.5}
+        axes.hist(drawn.errors, bins, histtype="step", **look)
     axes.set_xscale("log")
     axes.set_xlabel("reconstruction error (mean square)")
     axes.set_ylabel("images")
@@ -118,12 +109,24 @@ def draw_roc(known: Drawn, foreign: Mapping[str, Drawn], axes: Axes) -> None:
         label = f"{name.replace('_', ' ')}, area {area:.3f}"
         axes.plot([0, *alarms, 1], [0, *found, 1], color=colour, label=label)
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="by chance, area 0.5")
-    axes.set_xlabel("test images taken for foreign")
+    axes.set_xlabel("examples taken for foreign")
     axes.set_ylabel("foreign images found")
     axes.set_title("Foreign images told by their reconstruction error (ROC)")
     axes.set_aspect("equal")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
+
+
+def _rows(name: str, drawn: Drawn, chosen: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """Images, below them what became of them, and where that differs."""
+    originals = drawn.images[chosen] / 255
+    reconstructions = drawn.reconstructions[chosen]
+    difference = np.abs(originals - reconstructions) * _AMPLIFIED
+    return [
+        (name, originals),
+        ("drawn again", reconstructions),
+        (f"difference\nx {_AMPLIFIED}", difference),
+    ]
 
 
 def _draw_rows(axes: Axes, rows: Sequence[tuple[str, np.ndarray]]) -> None:

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from savedmodels.errors import UsageError
-from trainers import _config, _fit, conv_autoencoder
+from trainers import _config, _fit, _report, conv_autoencoder
 from trainers.conv_autoencoder import SMOKE, Config
 
 
@@ -36,12 +36,15 @@ def test_has_the_parameters_that_the_network_line_implies(datasets_dir):
 
 
 def test_can_learn_one_batch_by_heart(smoke):
-    config = dataclasses.replace(smoke, filters=(32,), latent_channels=16)
+    # Epochs, so that the learning rate does not fall before the end.
+    config = dataclasses.replace(smoke, filters=(32,), latent_channels=16, epochs=20)
     images, target = next(iter(conv_autoencoder.make_datasets(config)[0]))
     model = conv_autoencoder.make_model(config)
-    model.fit(images, target, epochs=150, verbose=0)
+    again = tf.data.Dataset.from_tensors((images, target)).repeat(300)
+    model.fit(again, verbose=0)
     scored = model.evaluate(images, target, verbose=0, return_dict=True)
-    assert scored["mean_squared_error"] < 0.1 * float(tf.math.reduce_variance(target))
+    # A tenth of what the best single grey for all pixels would leave.
+    assert scored["mean_squared_error"] < 0.1 * np.var(target)
 
 
 def test_the_target_is_the_image_itself_in_0_to_1(smoke):
@@ -51,10 +54,10 @@ def test_the_target_is_the_image_itself_in_0_to_1(smoke):
         np.testing.assert_allclose(target, image.numpy() / 255, rtol=1e-6)
 
 
-def test_the_error_is_the_mean_square_of_what_is_missing(signatures, images):
+def test_the_error_is_the_mean_square_of_what_is_missing(signatures, smoke, images):
     answer = signatures["serving_default"](tf.constant(images))
     assert answer["reconstruction"].shape == (32, 28, 28, 1)
-    assert answer["latent"].shape == (32, 7, 7, SMOKE.latent_channels)
+    assert answer["latent"].shape == (32, 7, 7, smoke.latent_channels)
     difference = answer["reconstruction"].numpy() - images / 255
     wanted = [np.mean(square) for square in difference**2]
     np.testing.assert_allclose(answer["reconstruction_error"], wanted, rtol=1e-5)
@@ -88,7 +91,7 @@ def test_both_losses_can_be_trained_on(smoke):
 
 
 def test_more_filters_halve_the_image_more_often(smoke):
-    config = dataclasses.replace(smoke, filters=(4,) * 1, latent_channels=3)
+    config = dataclasses.replace(smoke, filters=(4,), latent_channels=3)
     assert conv_autoencoder._latent_shape((32, 64, 3), config) == (8, 16, 3)
     deeper = dataclasses.replace(config, filters=(4, 4, 4))
     assert conv_autoencoder._latent_shape((32, 64, 3), deeper) == (2, 4, 3)
@@ -120,8 +123,5 @@ def test_pictures_ask_the_version_to_decode_and_metrics_do_not(signatures, smoke
     evaluation = conv_autoencoder.evaluate(recorded, smoke, "test")
     assert set(asked) == {"serving_default"}
     assert {"binary_cross_entropy", "mean_squared_error"} <= set(evaluation.metrics)
-    # An image of the walk for each of its steps, and the panel itself is drawn by all.
-    from trainers import _report
-
     _report.picture("walk", evaluation.panels["walks through the latents"])
     assert asked[-1] == "decode"
