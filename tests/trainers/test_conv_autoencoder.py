@@ -97,6 +97,19 @@ def test_more_filters_halve_the_image_more_often(smoke):
     assert conv_autoencoder._latent_shape((32, 64, 3), deeper) == (2, 4, 3)
 
 
+def test_colour_images_of_another_size_come_back_as_such(smoke, monkeypatch):
+    # As those of `tfds:cifar10`, which are a download away.
+    shape = (32, 32, 3)
+    monkeypatch.setattr(conv_autoencoder, "_image_shape", lambda config: shape)
+    model = conv_autoencoder.make_model(smoke)
+    signatures = conv_autoencoder.make_signatures(model, smoke)
+    answer = signatures["serving_default"](tf.zeros([2, *shape], tf.uint8))
+    assert answer["reconstruction"].shape == (2, *shape)
+    assert answer["latent"].shape == (2, 8, 8, smoke.latent_channels)
+    decoded = signatures["decode"](answer["latent"])["reconstruction"]
+    assert decoded.shape == (2, *shape)
+
+
 def test_images_that_cannot_be_halved_so_often_are_refused(smoke):
     # 28 is 4 times 7: two halvings, and no third.
     config = dataclasses.replace(smoke, filters=(4, 4))

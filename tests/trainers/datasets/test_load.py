@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import tensorflow_datasets as tfds
 
 from savedmodels.errors import UsageError
 from trainers.datasets import _load, mnist
@@ -186,6 +187,20 @@ def test_what_does_not_fit_the_model_is_refused_before_any_download(
     with pytest.raises(UsageError, match=received):
         _load.load(name, "train", tmp_path, like=Mnist)
     assert not list(tmp_path.rglob("*.tmp.*"))
+
+
+def test_features_of_any_size_fit_every_size_and_number_of_classes(tmp_path):
+    any_images = tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(None, None, None)),
+            "label": tfds.features.ClassLabel(),
+        }
+    )
+    for name in ("mnist", "tfds:cifar10", "tfds:emnist/byclass"):
+        found = _load._builder(name, tmp_path).info.features
+        _load._check_features(name, found, any_images)
+    with pytest.raises(UsageError, match="`image` .* Received: only"):
+        _load.load("tfds:imdb_reviews", "train", tmp_path, like=any_images)
 
 
 @pytest.mark.parametrize("name", ["mnst", "tfds:mnst"])
