@@ -58,6 +58,8 @@ def text(value: np.ndarray) -> str:
     if value.dtype == object:
         shown = np.array([_scalar(item) for item in value.reshape(-1).tolist()])
         shown = shown.reshape(value.shape)
+    if value.size > SHOWN:
+        shown = shown.reshape(-1)  # the ends of every axis would fill the screen
     body = np.array2string(
         shown, precision=4, threshold=SHOWN, edgeitems=3, suppress_small=True
     )

@@ -20,6 +20,9 @@ Serves   serving_default   image                [batch, 28, 28, 1] uint8
                                                 difference of pixels from 0 to 1
          decode            latent               [batch, 7, 7, 32] float32
                         -> reconstruction       [batch, 28, 28, 1] float32
+Measured test binary cross-entropy 0.0585, mean squared error 6.8e-5; ROC AUC 0.998 for
+         shuffled quarters of digits, 0.567 for digits upside down (so wide a latent
+         knows strokes, not digits); 8 minutes on 2 CPU cores that others used too
 Run      make train MODEL=conv_autoencoder
 """
 
@@ -52,10 +55,9 @@ class Config(TrainConfig):
     """The shared training fields, and the size of the network.
 
     Attributes:
-        filters: Feature maps of each layer between image and latent. Each layer
-            halves the sides of the image, and so does the one that gives the latent.
-        latent_channels: Numbers per place of the latent. Few of them make a worse
-            picture, but a latent that fits the training images only.
+        filters: Feature maps of each layer between image and latent. Each halves
+            the sides of the image, and so does the one that gives the latent.
+        latent_channels: Numbers per place of the latent.
         loss: `binary_crossentropy` or `mean_squared_error`.
     """
 
@@ -71,8 +73,7 @@ class Config(TrainConfig):
         fits = bool(self.filters) and all(count >= 1 for count in self.filters)
         check(self, "filters", fits, "one or more numbers from 1 upwards")
         check(self, "latent_channels", self.latent_channels >= 1, "1 or more")
-        listed = " or ".join(f"`{loss}`" for loss in _LOSSES)
-        check(self, "loss", self.loss in _LOSSES, listed)
+        check(self, "loss", self.loss in _LOSSES, " or ".join(_LOSSES))
 
 
 SMOKE = Config(epochs=2, global_batch_size=16, filters=(8,), latent_channels=4)
