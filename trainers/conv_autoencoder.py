@@ -46,8 +46,6 @@ from trainers.datasets import _load, _pipeline
 _LOSSES = ("binary_crossentropy", "mean_squared_error")
 # The share of training in which the learning rate rises, before it falls.
 _WARM_UP = 0.1
-# Moving statistics over about 30 steps: the default 0.99 lags behind short runs.
-_STATISTICS_MOMENTUM = 0.97
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -177,7 +175,8 @@ def _decoder(shape: tuple[int, int, int], config: Config) -> keras.Model:
 
 
 def _normalised(x: keras.KerasTensor) -> keras.KerasTensor:
-    x = keras.layers.BatchNormalization(momentum=_STATISTICS_MOMENTUM)(x)
+    # Over about 30 steps: the default 0.99 lags behind short runs.
+    x = keras.layers.BatchNormalization(momentum=0.97)(x)
     return keras.layers.ReLU()(x)
 
 
@@ -245,7 +244,7 @@ def _features() -> tfds.features.FeaturesDict:
 
 @functools.lru_cache(maxsize=2)
 def _read(dataset: str, split: str, folder: str) -> tuple[np.ndarray, np.ndarray]:
-    """Decodes a split once: the validation pictures of every epoch use it."""
+    """Decodes a split once; every epoch's pictures use it."""
     examples = _load.load(dataset, split, folder, like=_features())
     images, labels = examples.batch(len(examples)).get_single_element()
     return images.numpy(), labels.numpy()
