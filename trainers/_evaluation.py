@@ -6,12 +6,14 @@ being trained, an exported version and a running server are judged by one code.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
 
 Arrays = Mapping[str, np.ndarray]
+# Runs one batch, alias to array in and out: of `serving_default`, or for a picture of
+# the signature whose name is the second argument.
+Answer = Callable[..., Arrays]
 Panel = Callable[[Axes], None]
 
 # Drawn by one panel: as many as stay readable side by side.
@@ -20,18 +22,6 @@ _PANEL_ROWS, _PANEL_COLUMNS = 3, 5
 _SMALLEST_SCORE = 1e-12
 # Larger matrices say more by their colours than by numbers nobody can read.
 _MAX_NUMBERED_CLASSES = 20
-
-
-class Answer(Protocol):
-    """Runs a signature on one batch: alias to array in, alias to array out.
-
-    Metrics ask `serving_default`; a picture may ask another signature by name.
-    """
-
-    def __call__(
-        self, inputs: Arrays, signature_name: str = "serving_default", /
-    ) -> Arrays:
-        """Returns the outputs."""
 
 
 @dataclasses.dataclass(frozen=True)

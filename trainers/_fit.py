@@ -118,11 +118,9 @@ def answer_of(signatures: Signatures) -> Answer:
     """
     specs = signature.check(signatures)
 
-    def answer(
-        inputs: Arrays, signature_name: str = SERVING_DEFAULT
-    ) -> dict[str, np.ndarray]:
-        tensors = [tf.constant(inputs[alias]) for alias in specs[signature_name].inputs]
-        outputs = signatures[signature_name](*tensors)
+    def answer(inputs: Arrays, name: str = SERVING_DEFAULT) -> dict[str, np.ndarray]:
+        aliases = specs[name].inputs
+        outputs = signatures[name](*(tf.constant(inputs[a]) for a in aliases))
         return {alias: output.numpy() for alias, output in outputs.items()}
 
     return answer
