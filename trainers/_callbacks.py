@@ -54,6 +54,41 @@ def make_callbacks(
     return [board, Recorder(config, run, progress, evaluate)]
 
 
+def draw(writer: Any, progress: Progress, result: Evaluation) -> None:
+    """Writes the speed and the pictures of the last finished epoch for TensorBoard.
+
+    Raises:
+        OSError: The logs cannot be written.
+        tf.errors.OpError: Likewise.
+    """
+    step = progress.epochs - 1  # counted from 0, as the curves of Keras are
+    with writer.as_default(step):
+        rate = progress.history["examples_per_second"][-1]
+        tf.summary.scalar("examples_per_second", rate)
+        for title, panel in result.panels.items():
+            tf.summary.image(title, _report.picture(title, panel)[None])
+    writer.flush()
+
+
+def line(progress: Progress, epochs: int, seconds: float) -> str:
+    """Returns what a log file shows of the last finished epoch.
+
+    Args:
+        progress: Already counts the epoch.
+        epochs: How many there will be.
+        seconds: What the epoch took, pictures included.
+    """
+    parts = [f"epoch {progress.epochs}/{epochs}", f"{seconds:.0f} s"]
+    for name, curve in progress.history.items():
+        if name == "examples_per_second":
+            parts.append(f"{curve[-1]:,.0f} examples/s")
+        elif name.endswith("accuracy"):
+            parts.append(f"{name} {curve[-1]:.2%}")
+        else:
+            parts.append(f"{name} {curve[-1]:.4g}")
+    return "  ".join(parts).replace("val_", "validation ").replace("_", " ")
+
+
 def _learning_rate(optimizer: Any) -> float:
     """The step size that the next step will have."""
     rate = optimizer.learning_rate
@@ -115,7 +150,8 @@ class _Recorder:
         _checkpoints.save(self._run.checkpoints, self.model, self._progress)
         self._draw()
         if not sys.stdout.isatty():
-            print(self._line(), flush=True)
+            seconds = time.monotonic() - self._began
+            print(line(self._progress, self._config.epochs, seconds), flush=True)
         if self._progress.stopped_early(self._config.early_stopping_epochs):
             self.model.stop_training = True
 
@@ -145,18 +181,9 @@ class _Recorder:
 
     def _draw(self) -> None:
         """Pictures for TensorBoard, of the weights as they are."""
-        step = self._epoch - 1  # counted from 0, as the curves of Keras are
-        rate = self._progress.history["examples_per_second"][-1]
-        pictures = {
-            title: _report.picture(title, panel)
-            for title, panel in self._evaluate().panels.items()
-        }
+        result = self._evaluate()
         try:
-            with self._writer.as_default(step):
-                tf.summary.scalar("examples_per_second", rate)
-                for title, image in pictures.items():
-                    tf.summary.image(title, image[None])
-            self._writer.flush()
+            draw(self._writer, self._progress, result)
         except (OSError, tf.errors.OpError) as error:
             raise TrainingError(
                 f"TensorBoard's logs cannot be written to `{self._run.logs}`. A folder "
@@ -164,17 +191,3 @@ class _Recorder:
                 f"some space and type the same command again: it goes on after "
                 f"epoch {self._epoch}."
             ) from error
-
-    def _line(self) -> str:
-        """What a log file shows of an epoch."""
-        latest = {name: curve[-1] for name, curve in self._progress.history.items()}
-        seconds = time.monotonic() - self._began
-        parts = [f"epoch {self._epoch}/{self._config.epochs}", f"{seconds:.0f} s"]
-        for name, value in latest.items():
-            if name == "examples_per_second":
-                parts.append(f"{value:,.0f} examples/s")
-            elif name.endswith("accuracy"):
-                parts.append(f"{name} {value:.2%}")
-            else:
-                parts.append(f"{name} {value:.4g}")
-        return "  ".join(parts).replace("val_", "validation ").replace("_", " ")

@@ -26,7 +26,15 @@ import tensorflow as tf
 
 from savedmodels import signature
 from savedmodels.signature import SERVING_DEFAULT, Signatures
-from trainers import _callbacks, _checkpoints, _machine, _report, _runs, _strategy
+from trainers import (
+    _callbacks,
+    _checkpoints,
+    _learner,
+    _machine,
+    _report,
+    _runs,
+    _strategy,
+)
 from trainers._checkpoints import Progress, UnusableCheckpointError
 from trainers._config import TrainConfig, as_dict
 from trainers._errors import DivergedError, TrainingError
@@ -135,6 +143,8 @@ def _train(
 ) -> Progress:
     """Brings the run to its last epoch and says how it went."""
     keras.utils.set_random_seed(config.seed)
+    if _learner.is_used(module):
+        return _learner.train(module, config, run, answer_of)
     train, validation = module.make_datasets(config)
     with _strategy.precision(config), devices.scope():
         model = module.make_model(config)
@@ -184,8 +194,11 @@ def _finish(
 ) -> Fitted:
     """Judges the best epoch on the test split and writes the report."""
     # Built anew: plain variables and float32, whatever it was trained on.
-    model = module.make_model(config)
-    _checkpoints.restore_best(run.checkpoints, model, progress)
+    if _learner.is_used(module):
+        model = _learner.trained(module, config, run, progress)
+    else:
+        model = module.make_model(config)
+        _checkpoints.restore_best(run.checkpoints, model, progress)
     signatures = module.make_signatures(model, config)
     result = module.evaluate(answer_of(signatures), config, "test")
     fitted = Fitted(

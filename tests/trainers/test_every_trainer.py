@@ -15,15 +15,10 @@ from trainers import _catalog, _config, _fit, _report
 from trainers._config import TrainConfig
 from trainers._evaluation import Evaluation
 
-CONTRACT = {
-    "Config",
-    "SMOKE",
-    "make_datasets",
-    "make_model",
-    "make_signatures",
-    "make_examples",
-    "evaluate",
-}
+CONTRACT = {"Config", "SMOKE", "make_signatures", "make_examples", "evaluate"}
+# A Keras model, or one that another library trains.
+OF_KERAS = {"make_datasets", "make_model"}
+OF_ANOTHER = {"make_learner"}
 EXAMPLE_ROWS = 32
 
 
@@ -58,7 +53,7 @@ def test_defines_exactly_the_contract(module):
         # Functions and classes; SMOKE too, by its class.
         and getattr(value, "__module__", None) == module.__name__
     }
-    assert own == CONTRACT
+    assert own in (CONTRACT | OF_KERAS, CONTRACT | OF_ANOTHER)
     assert isinstance(module.SMOKE, module.Config)
 
 
@@ -93,6 +88,7 @@ def test_the_default_trains_on_data_that_a_package_holds(module):
 
 
 def test_datasets_are_finite_batches_of_the_global_batch_size(module, smoke):
+    _only(module, OF_KERAS)
     train, validation = module.make_datasets(smoke)
     for dataset in (train, validation):
         assert dataset.cardinality().numpy() > 0
@@ -101,9 +97,31 @@ def test_datasets_are_finite_batches_of_the_global_batch_size(module, smoke):
 
 
 def test_a_model_is_compiled_and_named_as_its_file(module, smoke):
+    _only(module, OF_KERAS)
     model = module.make_model(smoke)
     assert model.name == name_of(module)
     assert model.optimizer is not None
+
+
+def test_a_learner_goes_on_as_if_it_had_never_stopped(module, smoke, tmp_path):
+    _only(module, OF_ANOTHER)
+    learner = module.make_learner(smoke)
+    first_curves, examples = learner.epoch(0)
+    assert {"loss", "learning_rate"} <= set(first_curves)
+    assert examples > 0
+    learner.save(tmp_path)
+    second_curves, _ = learner.epoch(1)
+
+    resumed = module.make_learner(smoke)
+    resumed.restore(tmp_path)
+    assert resumed.epoch(1)[0] == second_curves
+    for a, b in zip(learner.model.variables, resumed.model.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def _only(module, functions):
+    if not functions <= set(vars(module)):
+        pytest.skip(f"has no {' and '.join(sorted(functions))}")
 
 
 def test_the_same_seed_gives_the_same_weights(module, smoke):
@@ -115,13 +133,17 @@ def test_the_same_seed_gives_the_same_weights(module, smoke):
 
 def _initial_weights(module, smoke, seed):
     keras.utils.set_random_seed(seed)
-    return [w.numpy() for w in module.make_model(smoke).weights]
+    config = dataclasses.replace(smoke, seed=seed)
+    if hasattr(module, "make_learner"):
+        return [v.numpy() for v in module.make_learner(config).model.variables]
+    return [w.numpy() for w in module.make_model(config).weights]
 
 
 def test_smoke_fits_and_gets_better(fitted):
     losses = fitted.history["loss"]
     assert all(map(math.isfinite, losses))
-    assert fitted.history["val_loss"][-1] < losses[0]
+    # Who trains without labels may have no validation loss.
+    assert fitted.history.get("val_loss", losses)[-1] < losses[0]
 
 
 def test_signatures_keep_the_contract(fitted):
