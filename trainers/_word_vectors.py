@@ -44,7 +44,8 @@ class WordVectors(tf.Module):
         Returns:
             Rows [batch] int32, 0 for an unknown word; and known [batch] bool.
         """
-        plain = tf.strings.lower(tf.strings.strip(words), encoding="utf-8")
+        straight = tf.strings.regex_replace(words, "\u2019", "'")
+        plain = tf.strings.lower(tf.strings.strip(straight), encoding="utf-8")
         found = self.table.lookup(plain)
         return tf.maximum(found, 0), found >= 0
 

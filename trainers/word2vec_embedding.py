@@ -66,7 +66,7 @@ class Config(TrainConfig):
     """
 
     dataset: str = "state_of_the_union"
-    epochs: int = 15
+    epochs: int = 10
     learning_rate: float = 0.025
     global_batch_size: int = 10_000
     sg: bool = True
