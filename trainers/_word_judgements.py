@@ -42,7 +42,7 @@ def judge(answer: Answer, split: str) -> Evaluation:
     Returns:
         Metrics `<pairs>_spearman`, the rank correlation between people and cosines;
         `analogies_accuracy`, the share of questions answered right among those whose
-        words are known; `<...>_out_of_vocabulary`, shares 0..1.
+        words are known; `out_of_vocabulary/<...>`, shares 0..1.
     """
     pairs = {
         name: _read_pairs(file)
@@ -108,11 +108,11 @@ def _add_pairs(
     known = [row for row in rows if row[0] in vectors and row[1] in vectors]
     unknown = 1 - len(known) / len(rows)
     if len(known) < 3:  # ranks of fewer say nothing
-        metrics[f"{name}_out_of_vocabulary"] = unknown
+        metrics[f"out_of_vocabulary/{name}"] = unknown
         return
     _, (spearman, _), _ = vectors.evaluate_word_pairs(datapath(PAIRS[name]))
     metrics[f"{name}_spearman"] = float(spearman)
-    metrics[f"{name}_out_of_vocabulary"] = unknown
+    metrics[f"out_of_vocabulary/{name}"] = unknown
     human = np.array([mean for _, _, mean in known])
     cosines = np.array([vectors.similarity(a, b) for a, b, _ in known])
 
@@ -122,7 +122,8 @@ def _add_pairs(
         apart = _ranks(cosines) - _ranks(human)
         for place in {*np.argsort(apart)[:4], *np.argsort(apart)[-4:]}:
             text = f"{known[place][0]}, {known[place][1]}"
-            axes.annotate(text, (human[place], cosines[place]), fontsize=9)
+            side = "right" if human[place] > 5 else "left"
+            axes.annotate(text, (human[place], cosines[place]), fontsize=9, ha=side)
         axes.set_xlabel("people: 0 unrelated, 10 alike")
         axes.set_ylabel("cosine")
         axes.grid(alpha=0.3)
@@ -153,7 +154,7 @@ def _add_analogies(
     right, wrong = counts.pop("Total accuracy")
     if right + wrong:
         metrics["analogies_accuracy"] = float(accuracy)
-    metrics["analogies_out_of_vocabulary"] = 1 - (right + wrong) / asked
+    metrics["out_of_vocabulary/analogies"] = 1 - (right + wrong) / asked
     if not right + wrong:
         return
 
@@ -161,7 +162,11 @@ def _add_analogies(
         shown = {kind: count for kind, count in counts.items() if sum(count)}
         shares = [100 * good / (good + bad) for good, bad in shown.values()]
         names = [f"{kind} ({sum(count)})" for kind, count in shown.items()]
-        axes.barh(names, shares)
+        axes.barh(names, shares, color="lightsteelblue")
+        # Within the bars: beside them they would take the width of the panel.
+        axes.set_yticks([])
+        for place, name in enumerate(names):
+            axes.text(0, place, f" {name}", va="center", fontsize=11)
         axes.invert_yaxis()
         axes.set_xlabel("% right (number of questions)")
         axes.set_title(f"Analogies: {accuracy:.1%} of {right + wrong:,} right")

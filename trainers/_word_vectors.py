@@ -14,7 +14,8 @@ class WordVectors(tf.Module):
         table: From a word to its row; -1 for an unknown one.
         names: `words` as a tensor [words] string.
         vectors: [words, dimensions] float32, as they were trained.
-        norms: Their lengths [words] float32.
+        unit: The same at length 1, float64: in float32 neighbours whose cosines are
+            alike to six digits would change places with the size of the batch.
     """
 
     def __init__(self, words: Sequence[str], vectors: np.ndarray) -> None:
@@ -28,12 +29,12 @@ class WordVectors(tf.Module):
             default_value=-1,
         )
         self.vectors = tf.Variable(vectors, trainable=False, name="vectors")
-        self.norms = tf.Variable(np.linalg.norm(vectors, axis=1), trainable=False)
+        self.unit = tf.Variable(_unit(vectors), trainable=False, name="unit")
 
     def update(self, vectors: np.ndarray) -> None:
         """Takes over vectors [words, dimensions] of the same words."""
         self.vectors.assign(vectors)
-        self.norms.assign(np.linalg.norm(vectors, axis=1))
+        self.unit.assign(_unit(vectors))
 
     def rows(self, words: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Looks words up as they were when the vectors were trained: in lower case.
@@ -59,17 +60,24 @@ class WordVectors(tf.Module):
         """Finds the words of the largest cosine.
 
         Args:
-            direction: [batch, dimensions] float32.
+            direction: [batch, dimensions] float64, of any length.
             left_out: Rows [batch, n] int32 that are no answers.
             count: [] int32, how many; at most words - n.
 
         Returns:
             Words [batch, count] string and cosines [batch, count] float32, falling.
         """
-        products = tf.linalg.matmul(direction, self.vectors, transpose_b=True)
-        lengths = tf.norm(direction, axis=1, keepdims=True) * self.norms
-        cosines = tf.math.divide_no_nan(products, lengths)
-        mask = tf.reduce_max(tf.one_hot(left_out, len(self.words)), axis=1)
+        direction = tf.math.l2_normalize(direction, axis=1)
+        cosines = tf.linalg.matmul(direction, self.unit, transpose_b=True)
+        mask = tf.one_hot(left_out, len(self.words), dtype=tf.float64)
+        mask = tf.reduce_max(mask, axis=1)
         # A cosine is never below -1.
         cosines, rows = tf.math.top_k(cosines - 4.0 * mask, count)
-        return tf.gather(self.names, rows), cosines
+        return tf.gather(self.names, rows), tf.cast(cosines, tf.float32)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """At length 1, in float64; a vector of zeros stays one."""
+    wide = vectors.astype(np.float64)
+    lengths = np.linalg.norm(wide, axis=1, keepdims=True)
+    return wide / np.where(lengths, lengths, 1.0)

@@ -7,7 +7,9 @@ Dataset  trainers/datasets/state_of_the_union.py   text [] string, one speech ea
 Network  center -> vector [dimensions]; context, negatives -> context vectors
          sg=true    each word of the window predicted from its center (skip-gram)
          sg=false   the center predicted from the mean of its window (CBOW)
-Loss     negative sampling, nats per trained word: over all its contexts and negatives
+Loss     negative sampling, nats per trained word: over all its contexts and negatives.
+         Seen while training, where each sentence teaches the next: so it rises again
+         as the learning rate falls, and does not tell how good the vectors are
 Serves   serving_default   word     [batch] string, upper or lower case
                            k        [batch] int32, how many neighbours
                         -> words    [batch, largest k] string, by falling cosine; empty
@@ -21,6 +23,9 @@ Serves   serving_default   word     [batch] string, upper or lower case
                         -> words    [batch, 10] string, by falling cosine
                            cosines  [batch, 10] float32
                            known    [batch] bool, whether all three are
+Measured WordSim-353 Spearman 0.422 (33 % of the pairs out of vocabulary), SimLex-999
+         0.224, analogies 4.8 %, with seed 1; 7 minutes on 2 cores of an AMD EPYC that
+         others used too (61,000 words/s); neighbours as gensim's for 1,000 words
 Run      make train MODEL=word2vec_embedding
 """
 
@@ -155,7 +160,8 @@ def _neighbours(model: WordVectors) -> tf.types.experimental.PolymorphicFunction
         rows, known = model.rows(word)
         vector = model.vectors_of(rows, known)
         count = tf.clip_by_value(tf.reduce_max(k), 0, len(model.words) - 1)
-        words, cosines = model.nearest(vector, rows[:, None], count)
+        direction = tf.gather(model.unit, rows)
+        words, cosines = model.nearest(direction, rows[:, None], count)
         shown = known[:, None] & (tf.range(count) < k[:, None])
         return {
             "words": tf.where(shown, words, ""),
@@ -188,7 +194,7 @@ def _analogy(model: WordVectors) -> tf.types.experimental.PolymorphicFunction:
             lambda found: tf.reshape(found, [3, -1]),
             model.rows(tf.concat([a, b, c], axis=0)),
         )
-        unit = tf.math.l2_normalize(tf.gather(model.vectors, rows), axis=-1)
+        unit = tf.gather(model.unit, rows)
         all_known = tf.reduce_all(known, axis=0)
         count = min(_ANALOGIES, max(len(model.words) - 3, 1))
         words, cosines = model.nearest(
