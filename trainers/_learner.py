@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from savedmodels.signature import Signatures
 from trainers import _callbacks, _runs
-from trainers._checkpoints import Progress
+from trainers._checkpoints import Progress, UnusableCheckpointError
 from trainers._config import TrainConfig
 from trainers._errors import DivergedError, TrainingError
 from trainers._evaluation import Answer, Evaluation
@@ -125,8 +125,16 @@ def _restore(checkpoints: pathlib.Path, learner: Learner) -> Progress:
     folders = sorted(checkpoints.glob("epoch-*"))
     if not folders:
         return Progress()
-    learner.restore(folders[-1])
-    return Progress(**json.loads((folders[-1] / _PROGRESS).read_text()))
+    try:
+        progress = Progress(**json.loads((folders[-1] / _PROGRESS).read_text()))
+        learner.restore(folders[-1])
+    except UnusableCheckpointError:
+        raise
+    except Exception as error:  # whatever the library raises over a damaged file
+        raise UnusableCheckpointError(
+            f"has a damaged checkpoint, {folders[-1].name}"
+        ) from error
+    return progress
 
 
 def _count(

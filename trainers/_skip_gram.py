@@ -12,7 +12,7 @@ from gensim.parsing.preprocessing import STOPWORDS
 from tensorboard.plugins import projector
 
 from savedmodels.errors import UsageError
-from trainers._checkpoints import NetworkChangedError
+from trainers._checkpoints import UnusableCheckpointError
 from trainers._word_vectors import WordVectors
 from trainers.datasets import _load
 
@@ -140,7 +140,7 @@ class SkipGram:
         """Takes up what `save` wrote."""
         saved = gensim.models.Word2Vec.load(str(folder / _FILE))
         if saved.wv.index_to_key != self._gensim.wv.index_to_key:
-            raise NetworkChangedError("The vocabulary is another one.")
+            raise UnusableCheckpointError("was begun with other words")
         self._gensim = saved
         self.model.update(self._vectors)
 

@@ -212,6 +212,17 @@ def test_a_killed_run_ends_as_one_that_was_never_killed(
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_damaged_checkpoint_is_begun_anew(smoke, tmp_path, capsys):
+    one = dataclasses.replace(smoke, epochs=1)
+    first = _fit.fit(word2vec_embedding, one, runs=tmp_path)
+    first.run.close()  # trained, but not exported: to be gone on with
+    (checkpoint,) = first.run.checkpoints.glob("epoch-*")
+    (checkpoint / "word2vec").write_bytes(b"no pickle")
+    second = _fit.fit(word2vec_embedding, one, runs=tmp_path)
+    assert second.run.path != first.run.path
+    assert "has a damaged checkpoint" in capsys.readouterr().out
+
+
 def test_the_learning_rate_falls_in_one_straight_line(fitted):
     # gensim's own: from 0.025 to 0.0001 over all epochs; here from 0.05.
     wanted = 0.05 - (0.05 - 0.0002) * np.arange(1, 4) / 3
