@@ -2,10 +2,17 @@
 
 import dataclasses
 
+import keras
 import pytest
 
 from tests.trainers.fitting import EPOCHS
 from trainers import _fit, mnist_classifier
+
+
+@pytest.fixture(autouse=True)
+def _same_randomness() -> None:
+    """Weights and order do not depend on the tests that ran before."""
+    keras.utils.set_random_seed(1)
 
 
 @pytest.fixture(scope="session")
