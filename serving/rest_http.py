@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from serving.errors import InvalidRequestError
+from serving.errors import DeadlineExceededError, InvalidRequestError
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -55,13 +55,29 @@ async def off_loop(size: int, function: Callable[..., Any], *args: Any) -> Any:
     return function(*args)
 
 
-async def read_body(scope: Scope, receive: Receive) -> bytes:
+async def read_body(scope: Scope, receive: Receive, timeout_s: float) -> bytes:
     """Returns the request's body, inflated where it was sent as gzip.
 
     Raises:
         ClientGoneError: The client left before the end of it.
+        DeadlineExceededError: It was not here within `timeout_s` seconds.
         InvalidRequestError: It is no gzip, or larger than 100 MB when inflated.
     """
+    try:
+        async with asyncio.timeout(timeout_s):
+            body = await _received(receive)
+    except TimeoutError as error:
+        raise DeadlineExceededError(
+            f"Timed out: the request's body did not arrive within {timeout_s:g} s."
+        ) from error
+    if "gzip" in header(scope, b"content-encoding").lower():
+        # In a thread at any size: a few bytes may inflate to the limit.
+        return await asyncio.to_thread(inflate, body)
+    return body
+
+
+async def _received(receive: Receive) -> bytes:
+    """All that the client sends as the request's body."""
     parts = []
     more = True
     while more:
@@ -70,11 +86,7 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
             raise ClientGoneError
         parts.append(message.get("body", b""))
         more = message.get("more_body", False)
-    body = b"".join(parts)
-    if "gzip" in header(scope, b"content-encoding").lower():
-        # In a thread at any size: a few bytes may inflate to the limit.
-        return await asyncio.to_thread(inflate, body)
-    return body
+    return b"".join(parts)
 
 
 def inflate(body: bytes) -> bytes:

@@ -19,7 +19,12 @@ import urllib.parse
 from collections.abc import Callable
 
 from serving import example_codec, json_decode, json_document, json_encode, rest_http
-from serving.errors import DeadlineExceededError, InvalidRequestError, ServingError
+from serving.errors import (
+    DeadlineExceededError,
+    InvalidRequestError,
+    ServingError,
+    UnavailableError,
+)
 from serving.predictor import ModelSpec, Predictor
 from serving.rest_http import App, Receive, Response, Scope, Send
 from serving.servable import DEFAULT_SIGNATURE
@@ -61,8 +66,8 @@ def make_app(
     Args:
         predictor: Called on the event loop that runs the application.
         ready: Whether the server takes requests, for `/readyz`.
-        timeout_s: Seconds a request may take once its body is here; then it ends with
-            504. The default is TF Serving's.
+        timeout_s: Seconds a request's body may take to arrive, and again its answer
+            once the body is here; then it ends with 504. The default is TF Serving's.
         cors: Whether pages of other origins may call, as
             `--rest_api_enable_cors_support`.
     """
@@ -81,14 +86,23 @@ def make_app(
             return
         except ServingError as error:
             response = _error(error.http_status, str(error))
+        except asyncio.CancelledError:  # by uvicorn, where the drain takes too long
+            response = _error(
+                UnavailableError.http_status, "The server is shutting down."
+            )
         except Exception:
             logger.exception("Unexpected error while answering a REST request")
             response = _error(
                 http.HTTPStatus.INTERNAL_SERVER_ERROR,
                 "Internal error, logged by the server.",
             )
+        late = response.status == DeadlineExceededError.http_status
         response = Response(
-            response.status, response.body, response.content_type, headers
+            response.status,
+            response.body,
+            response.content_type,
+            # What is left of a late body would be taken for the next request.
+            (*headers, (b"connection", b"close")) if late else headers,
         )
         await rest_http.send(scope, send, response)
 
@@ -117,7 +131,7 @@ class _Api:
         if method == "OPTIONS":
             return _options(scope)
         if method == "POST" and (call := _CALL.fullmatch(path)):
-            body = await rest_http.read_body(scope, receive)
+            body = await rest_http.read_body(scope, receive, self._timeout_s)
             return await self._call(_spec(*call.groups()[:3]), call[4].lower(), body)
         if method == "GET" and (question := _QUESTION.fullmatch(path)):
             spec = _spec(*question.groups()[:3])

@@ -12,6 +12,7 @@ from typing import Any
 
 import uvicorn
 import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serving import flags, listening, rest_server, version_folders
 from serving.embedded import EmbeddedPredictor
@@ -191,7 +192,7 @@ class Server:
             uvicorn.Config(
                 app,
                 loop="none",
-                http="httptools",
+                http=_Connection,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
@@ -210,6 +211,17 @@ class _Uvicorn(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+class _Connection(HttpToolsProtocol):
+    """Is not waited for at the end unless its request is complete."""
+
+    def shutdown(self) -> None:
+        cycle = self.cycle
+        if cycle is not None and cycle.more_body and not self.pipeline:
+            self.transport.close()
+        else:
+            super().shutdown()
 
 
 def _sources(options: ServerOptions) -> Sources:

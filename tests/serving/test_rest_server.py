@@ -2,8 +2,10 @@
 
 import base64
 import gzip
+import http.client
 import json
 import random
+import socket
 import time
 import zlib
 
@@ -303,6 +305,35 @@ def test_an_answer_that_takes_too_long_is_a_504(predictor):
         answer = ask(port, "POST", f"{HALF}:predict", {"instances": [1]})
         assert time.monotonic() - start < 2
         assert error(answer) == (504, "Timed out: no answer within 0.1 s.")
+
+
+HALF_SENT = (
+    f"POST {HALF}:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+    '{"instances": ['
+).encode()
+
+
+def test_a_body_that_never_arrives_is_a_504_and_a_closed_connection(predictor):
+    with (
+        running(predictor, timeout_s=0.1) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=10) as client,
+    ):
+        client.sendall(HALF_SENT)
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        expected = "Timed out: the request's body did not arrive within 0.1 s."
+        received = answer.status, answer.headers, answer.read()
+        assert error(received) == (504, expected)
+        assert client.recv(1) == b""
+
+
+def test_a_client_that_leaves_in_mid_request_is_no_error(predictor, caplog):
+    with running(predictor) as port:
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+                client.sendall(HALF_SENT)
+        assert ask(port, "GET", "/healthz")[0] == 200
+    assert not caplog.records
 
 
 def test_a_full_server_is_a_503(predictor):

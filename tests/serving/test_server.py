@@ -284,6 +284,21 @@ def test_calls_in_flight_are_answered_at_the_end(digits_store):
     assert "Traceback" not in server.stderr
 
 
+def test_requests_that_are_half_sent_are_not_waited_for_at_the_end(digits_store):
+    head = b"POST /v1/models/digits:predict HTTP/1.1\r\nHost: x\r\n"
+    half_sent = [head, head + b"Content-Length: 9\r\n\r\n", head + b"\r\n" + head]
+    with (
+        serving(f"--store={digits_store}", "--drain_seconds=600") as server,
+        contextlib.ExitStack() as clients,
+    ):
+        for data in half_sent:
+            client = socket.create_connection(("127.0.0.1", int(server.rest_port)))
+            clients.enter_context(client).sendall(data)
+        assert server.get("/healthz")[0] == 200
+        assert server.end() == 0  # within 30 seconds
+    assert "Traceback" not in server.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
