@@ -15,7 +15,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-MAX_INFLATED_BYTES = 100_000_000  # TF Serving's limit
+MAX_BODY_BYTES = 100_000_000  # TF Serving's limit on inflated gzip; here on both
 _MIN_GZIP_BYTES = 1024  # below, the header eats what compression saves
 _LARGE_BYTES = 256 * 1024  # above, the event loop would wait for milliseconds
 _GZIP_WINDOW = zlib.MAX_WBITS | 16
@@ -61,7 +61,7 @@ async def read_body(scope: Scope, receive: Receive, timeout_s: float) -> bytes:
     Raises:
         ClientGoneError: The client left before the end of it.
         DeadlineExceededError: It was not here within `timeout_s` seconds.
-        InvalidRequestError: It is no gzip, or larger than 100 MB when inflated.
+        InvalidRequestError: It is no gzip, or larger than 100 MB, as sent or inflated.
     """
     try:
         async with asyncio.timeout(timeout_s):
@@ -79,13 +79,23 @@ async def read_body(scope: Scope, receive: Receive, timeout_s: float) -> bytes:
 async def _received(receive: Receive) -> bytes:
     """All that the client sends as the request's body."""
     parts = []
+    size = 0
     more = True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGoneError
-        parts.append(message.get("body", b""))
+        part = message.get("body", b"")
+        size += len(part)
+        # Read to the end even so: clients look for an answer only after it.
+        if size <= MAX_BODY_BYTES:
+            parts.append(part)
         more = message.get("more_body", False)
+    if size > MAX_BODY_BYTES:
+        raise InvalidRequestError(
+            f"The request's body is too large. Expected at most {MAX_BODY_BYTES} "
+            f"bytes. Received: {size}."
+        )
     return b"".join(parts)
 
 
@@ -100,16 +110,16 @@ def inflate(body: bytes) -> bytes:
     while body or not parts:
         inflater = zlib.decompressobj(_GZIP_WINDOW)
         try:
-            part = inflater.decompress(body, MAX_INFLATED_BYTES + 1 - size)
+            part = inflater.decompress(body, MAX_BODY_BYTES + 1 - size)
         except zlib.error as error:
             raise InvalidRequestError(
                 f"The request's body is not gzip, as Content-Encoding says: {error}."
             ) from error
         size += len(part)
-        if size > MAX_INFLATED_BYTES:
+        if size > MAX_BODY_BYTES:
             raise InvalidRequestError(
                 "The request's body is too large when inflated. "
-                f"Expected at most {MAX_INFLATED_BYTES} bytes."
+                f"Expected at most {MAX_BODY_BYTES} bytes."
             )
         if not inflater.eof:
             raise InvalidRequestError("The request's gzip body ends too early.")

@@ -1,5 +1,7 @@
 """What bytes the REST API takes for a JSON request, and what it says of the others."""
 
+import gc
+import json
 import math
 
 import pytest
@@ -83,3 +85,53 @@ def test_a_quoted_value_is_cut_at_256_bytes():
     text = json_document.debug_string(["é" * 1000])
     # `[`, a line break, 4 spaces and `"` leave 249 bytes: 124 letters and half a one.
     assert text == '[\n    "' + "é" * 124
+
+
+PADDING = b" " * 300_000  # makes a document a large one
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'[[1, 2.5], [], "x", {"b64": "YQ=="}, null, true, NaN]',
+        b'{"x": [[1], [2]], "y": {"z": "[1, 2]"}}',
+        b"[1, 2 3]",
+        b'[[1, 2] {"a": 3}]',
+        b'{"x": [1] "y": 2}',
+        b'[{"x": 1 "y": 2}]',
+        b"[1, ]",
+        b"[1, [2, }]",
+        b'{"x" 1}',
+        b'["\\x"]',
+        b"[Inf, -Inf]",
+        b"[" * 100_000,
+    ],
+)
+def test_a_large_document_is_read_as_a_small_one(value):
+    def outcome(padding):
+        try:
+            return str(json_document.parse(b'{"a":' + value + padding + b"}"))
+        except InvalidRequestError as error:
+            return str(error)
+
+    assert outcome(PADDING) == outcome(b"")
+
+
+def test_a_large_document_is_gone_after_it_was_read():
+    assert gc.isenabled()
+    body = json.dumps({"inputs": {"x": [[1]] * 100_000}}).encode()
+    with json_document.reading(body) as document:
+        rows = document["inputs"]["x"]
+        assert len(rows) == 100_000
+        assert not gc.isenabled()
+    assert rows == []
+    assert gc.isenabled()
+
+
+def test_the_garbage_collector_works_again_after_a_broken_document():
+    with (
+        pytest.raises(InvalidRequestError),
+        json_document.reading(b'{"a": ' + PADDING),
+    ):
+        pass
+    assert gc.isenabled()

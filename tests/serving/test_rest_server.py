@@ -239,7 +239,18 @@ def test_a_body_that_inflates_beyond_the_limit_is_refused(port):
     headers = {"Content-Encoding": "gzip"}
     answer = error(ask(port, "POST", f"{HALF}:predict", b"".join(parts), headers))
     assert answer[0] == 400
-    assert str(rest_http.MAX_INFLATED_BYTES) in answer[1]
+    assert str(rest_http.MAX_BODY_BYTES) in answer[1]
+
+
+def test_a_plain_body_beyond_the_limit_is_refused(port, monkeypatch):
+    monkeypatch.setattr(rest_http, "MAX_BODY_BYTES", 1_000_000)
+    body = b" " * 999_982 + b'{"instances": [1]}'
+    assert ask(port, "POST", f"{HALF}:predict", body)[0] == 200
+    assert error(ask(port, "POST", f"{HALF}:predict", b" " + body)) == (
+        400,
+        "The request's body is too large. Expected at most 1000000 bytes. "
+        "Received: 1000001.",
+    )
 
 
 @pytest.mark.parametrize(
