@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import io
 import pickle
+import signal
 import struct
 import tarfile
 import zipfile
@@ -34,6 +35,15 @@ _FIELDS = (
 )
 
 TINY_SPLITS = {"train": 600, "validation": 100, "test": 100}
+
+
+def pytest_configure() -> None:
+    """Gives Ctrl-C back its meaning.
+
+    A script that starts the tests in the background has it ignored, and so would every
+    process that a test starts and interrupts.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
