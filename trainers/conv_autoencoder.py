@@ -28,7 +28,6 @@ Run      make train MODEL=conv_autoencoder
 
 import dataclasses
 import functools
-import math
 from typing import Literal
 
 import keras
@@ -38,14 +37,12 @@ import tensorflow_datasets as tfds
 
 from savedmodels.errors import UsageError
 from savedmodels.signature import Signatures
-from trainers import _reconstruction
+from trainers import _reconstruction, _schedule
 from trainers._config import TrainConfig, check
 from trainers._evaluation import Answer, Evaluation
 from trainers.datasets import _load, _pipeline
 
 _LOSSES = ("binary_crossentropy", "mean_squared_error")
-# The share of training in which the learning rate rises, before it falls.
-_WARM_UP = 0.1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,8 +90,11 @@ def make_model(config: Config) -> keras.Model:
     reconstruction = _decoder(shape, config)(latent)
 
     model = keras.Model(image, reconstruction, name="conv_autoencoder")
+    rates = _schedule.warm_up_then_cosine(
+        config, int(_examples(config, "train").cardinality())
+    )
     model.compile(
-        optimizer=keras.optimizers.Adam(_learning_rates(config)),
+        optimizer=keras.optimizers.Adam(rates),
         loss=config.loss,
         metrics=[loss for loss in _LOSSES if loss != config.loss],
     )
@@ -198,19 +198,6 @@ def _image_shape(config: Config) -> tuple[int, int, int]:
             f"of `filters` and one more). Received: {list(shape)}."
         )
     return shape
-
-
-def _learning_rates(config: Config) -> keras.optimizers.schedules.LearningRateSchedule:
-    """A straight rise, then half a cosine down to 0 at the last step."""
-    examples = int(_examples(config, "train").cardinality())
-    steps = config.epochs * math.ceil(examples / config.global_batch_size)
-    rising = int(_WARM_UP * steps)
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=config.learning_rate / 20,
-        warmup_target=config.learning_rate,
-        warmup_steps=rising,
-        decay_steps=steps - rising,
-    )
 
 
 def _batches(config: Config, split: str, *, training: bool) -> tf.data.Dataset:

@@ -26,7 +26,6 @@ Run      make train MODEL=lstm_text_classifier
 
 import dataclasses
 import functools
-import math
 from typing import Literal
 
 import keras
@@ -34,7 +33,7 @@ import numpy as np
 import tensorflow as tf
 
 from savedmodels.signature import Signatures
-from trainers import _text_evaluation, _words
+from trainers import _schedule, _text_evaluation, _words
 from trainers._config import TrainConfig, check
 from trainers._evaluation import Answer, Evaluation, ask
 from trainers.datasets import _pipeline, review_snippets
@@ -43,8 +42,6 @@ _CLASSES = len(review_snippets.CLASSES)
 _NETWORKS = ("rnn", "lstm", "bilstm", "gru")
 _DOMAINS = (*review_snippets.DOMAINS, review_snippets.ALL)
 _EXAMPLE_ROWS = 32
-# The share of training in which the learning rate rises, before it falls.
-_WARM_UP = 0.1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,9 +126,10 @@ def make_model(config: Config) -> keras.Model:
     logits = keras.layers.Dense(_CLASSES, dtype="float32", name="logits")(x)
 
     model = keras.Model(token_ids, logits, name="lstm_text_classifier")
+    rates = _schedule.warm_up_then_cosine(config, len(_read(config, "train")[0]))
     model.compile(
         optimizer=keras.optimizers.AdamW(
-            _learning_rates(config), weight_decay=config.weight_decay, clipnorm=1.0
+            rates, weight_decay=config.weight_decay, clipnorm=1.0
         ),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
@@ -199,19 +197,6 @@ def _recurrent(config: Config) -> keras.layers.Layer:
     }
     layer = kinds[config.network](config.units, return_sequences=True)
     return keras.layers.Bidirectional(layer) if config.network == "bilstm" else layer
-
-
-def _learning_rates(config: Config) -> keras.optimizers.schedules.LearningRateSchedule:
-    """A straight rise, then half a cosine down to 0 at the last step."""
-    texts, _ = _read(config, "train")
-    steps = config.epochs * math.ceil(len(texts) / config.global_batch_size)
-    rising = int(_WARM_UP * steps)
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=config.learning_rate / 20,
-        warmup_target=config.learning_rate,
-        warmup_steps=rising,
-        decay_steps=steps - rising,
-    )
 
 
 def _hide_words(

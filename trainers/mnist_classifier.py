@@ -34,7 +34,7 @@ from savedmodels.signature import (
     Signatures,
     parse_encoded_images,
 )
-from trainers import _evaluation
+from trainers import _evaluation, _schedule
 from trainers._config import TrainConfig, check
 from trainers._evaluation import Answer, Evaluation
 from trainers.datasets import _load, _pipeline
@@ -45,8 +45,6 @@ _SHIFT_PIXELS = 2.0
 _TURN_DEGREES = 10.0
 _STRETCH = 0.1  # share of the width, and apart from it of the height
 _SHEAR = 0.1  # pixels to the side for each pixel down
-# The share of training in which the learning rate rises, before it falls.
-_WARM_UP = 0.1
 # Moving statistics over about 30 steps: the default 0.99 lags behind short runs.
 _STATISTICS_MOMENTUM = 0.97
 
@@ -114,10 +112,11 @@ def make_model(config: Config) -> keras.Model:
     logits = keras.layers.Dense(NUM_CLASSES, dtype="float32", name="logits")(x)
 
     model = keras.Model(image, logits, name="mnist_classifier")
+    rates = _schedule.warm_up_then_cosine(
+        config, int(_examples(config, "train").cardinality())
+    )
     model.compile(
-        optimizer=keras.optimizers.AdamW(
-            _learning_rates(config), weight_decay=config.weight_decay
-        ),
+        optimizer=keras.optimizers.AdamW(rates, weight_decay=config.weight_decay),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
@@ -188,19 +187,6 @@ def _dense(x: keras.KerasTensor, config: Config) -> keras.KerasTensor:
     for units in config.hidden_units:
         x = keras.layers.Dense(units, activation="relu")(x)
     return x
-
-
-def _learning_rates(config: Config) -> keras.optimizers.schedules.LearningRateSchedule:
-    """A straight rise, then half a cosine down to 0 at the last step."""
-    examples = int(_examples(config, "train").cardinality())
-    steps = config.epochs * math.ceil(examples / config.global_batch_size)
-    rising = int(_WARM_UP * steps)
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=config.learning_rate / 20,
-        warmup_target=config.learning_rate,
-        warmup_steps=rising,
-        decay_steps=steps - rising,
-    )
 
 
 def _distort(
