@@ -44,7 +44,7 @@ setup: $(READY) ## make .venv with the locked dependencies (the others do it the
 $(READY): requirements.lock
 	@$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo 'error: Python 3.11 or later is needed. Received: $(PYTHON3) = '"$$($(PYTHON3) --version 2>&1)"'. Name another with `make $(MAKECMDGOALS) PYTHON3=python3.12`.' >&2; exit 2; }
-	@echo 'Setting up $(VENV) from requirements.lock: once, some minutes and 2.5 GB.'
+	@echo 'Setting up $(VENV) from requirements.lock: once, some minutes and 3.6 GB.'
 	@$(PYTHON3) -m venv --clear $(VENV) || { \
 	  echo 'error: no virtual environment could be made. On Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock \
