@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from savedmodels.errors import UsageError
+from tests.tiny_packages import mnist as tiny_mnist
 from trainers import _config, mnist_classifier
 from trainers.mnist_classifier import SMOKE, Config
 
@@ -105,8 +106,8 @@ def test_distortion_moves_a_dot_by_a_few_pixels_and_no_more():
     assert len(np.unique(np.stack([x, y]), axis=1).T) > 100  # each in its own way
 
 
-def test_no_distortion_leaves_every_pixel(tiny_digits):
-    images = tiny_digits["train"][0][:32, :, :, None]
+def test_no_distortion_leaves_every_pixel():
+    images = tiny_mnist.digits()["train"][0][:32, :, :, None]
     np.testing.assert_array_equal(_distorted(images, distortion=0.0), images)
 
 

