@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainers import _checkpoints, _report
+from trainers import _checkpoints, _flavour, _report
 from trainers._checkpoints import Progress
 from trainers._config import TrainConfig
 from trainers._errors import DivergedError, TrainingError
@@ -89,12 +89,6 @@ def line(progress: Progress, epochs: int, seconds: float) -> str:
     return "  ".join(parts).replace("val_", "validation ").replace("_", " ")
 
 
-def _learning_rate(optimizer: Any) -> float:
-    """The step size that the next step will have."""
-    rate = optimizer.learning_rate
-    return float(rate(optimizer.iterations) if callable(rate) else rate)
-
-
 def _diverged(where: str, loss: float, config: TrainConfig) -> DivergedError:
     return DivergedError(
         f"Training stopped: the loss is no longer a number, {where}. "
@@ -166,7 +160,7 @@ class _Recorder:
         examples = self.params["steps"] * self._config.global_batch_size
         # TensorBoard of Keras logs it under its own name already.
         scored.pop("learning_rate", None)
-        scored["learning_rate"] = _learning_rate(self.model.optimizer)
+        scored["learning_rate"] = _flavour.learning_rate(self.model.optimizer)
         scored["examples_per_second"] = examples / took
         history = progress.history
         before = history.get("val_loss", history.get("loss", []))

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from trainers import _flavour
 from trainers._errors import TrainingError
 
 _PROGRESS = "progress"
@@ -72,7 +73,7 @@ def save(folder: pathlib.Path, model: Any, progress: Progress) -> None:
         best = _best(folder, progress.best_epoch)
         if progress.best_epoch == progress.epochs:
             _write(best, _arrays(model.weights))
-        arrays = _arrays(_state(model))
+        arrays = _arrays(_flavour.state(model))
         arrays[_PROGRESS] = np.array(json.dumps(dataclasses.asdict(progress)))
         _write(folder / "last.npz", arrays)
         for old in folder.glob("best-*.npz"):
@@ -105,7 +106,7 @@ def restore_last(folder: pathlib.Path, model: Any) -> Progress:
     except FileNotFoundError:
         return Progress()
     progress = Progress(**json.loads(str(arrays.pop(_PROGRESS))))
-    _assign(_state(model), arrays)
+    _assign(_flavour.state(model), arrays)
     return progress
 
 
@@ -120,15 +121,6 @@ def restore_best(folder: pathlib.Path, model: Any, progress: Progress) -> None:
 
 def _best(folder: pathlib.Path, epoch: int) -> pathlib.Path:
     return folder / f"best-{epoch:04d}.npz"
-
-
-def _state(model: Any) -> list[Any]:
-    """Everything that the next step depends on, in a fixed order."""
-    if not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
-    optimizer = model.optimizer.variables
-    # A property in Keras, a method in some of tf_keras's optimizers.
-    return [*model.variables, *(optimizer() if callable(optimizer) else optimizer)]
 
 
 def _arrays(variables: Sequence[Any]) -> dict[str, np.ndarray]:

@@ -13,14 +13,12 @@ given again; one that was killed after its last epoch goes on at the evaluation.
 """
 
 import dataclasses
-import importlib
 import pathlib
 import sys
 import types
 from collections.abc import Mapping
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -29,6 +27,7 @@ from savedmodels.signature import SERVING_DEFAULT, Signatures
 from trainers import (
     _callbacks,
     _checkpoints,
+    _flavour,
     _learner,
     _machine,
     _report,
@@ -142,7 +141,7 @@ def _train(
     profile: bool,
 ) -> Progress:
     """Brings the run to its last epoch and says how it went."""
-    keras.utils.set_random_seed(config.seed)
+    _flavour.seed(config.seed)
     if _learner.is_used(module):
         return _learner.train(module, config, run, answer_of)
     train, validation = module.make_datasets(config)
@@ -162,7 +161,7 @@ def _train(
 
     _pipeline.skip_epochs(train, progress.epochs)
     callbacks = _callbacks.make_callbacks(
-        _flavour(model),
+        _flavour.of(model),
         config,
         run,
         progress,
@@ -248,15 +247,3 @@ def _write_down(
             f"with free space was expected. Received: {error}. Free some space and "
             f"type the same command again: it goes on at the report."
         ) from error
-
-
-def _flavour(model: Any) -> types.ModuleType:
-    """The library that the model was built with: `keras` or `tf_keras`."""
-    for kind in type(model).__mro__:
-        name = kind.__module__.partition(".")[0]
-        if name in ("keras", "tf_keras"):
-            return importlib.import_module(name)
-    raise TypeError(
-        "A model of Keras or tf_keras was expected. "
-        f"Received: {type(model).__module__}.{type(model).__qualname__}"
-    )

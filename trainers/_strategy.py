@@ -4,10 +4,10 @@ import contextlib
 import difflib
 from collections.abc import Iterator
 
-import keras
 import tensorflow as tf
 
 from savedmodels.errors import UsageError
+from trainers import _flavour
 from trainers._config import TrainConfig
 
 NAMES = ("auto", "default", "mirrored")
@@ -60,13 +60,13 @@ def mixed_precision(config: TrainConfig) -> bool:
 @contextlib.contextmanager
 def precision(config: TrainConfig) -> Iterator[None]:
     """Makes layers that are built in this block compute as the config says."""
-    before = keras.config.dtype_policy()
+    before = _flavour.dtype_policy()
     if mixed_precision(config):
-        keras.config.set_dtype_policy("mixed_float16")
+        _flavour.set_dtype_policy("mixed_float16", "mixed_float16")
     try:
         yield
     finally:
-        keras.config.set_dtype_policy(before)
+        _flavour.set_dtype_policy(*before)
 
 
 def xla(config: TrainConfig, strategy: tf.distribute.Strategy) -> bool:

@@ -1,0 +1,105 @@
+"""Keras 3 and tf_keras, Keras 2: what the training loop has to do differently.
+
+Models of our own are Keras 3. Those of tf-models-official are tf_keras, which is
+imported by the files of such models alone; so nothing here imports it either.
+"""
+
+import importlib
+import sys
+import types
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+_KERAS_2 = "tf_keras"
+
+
+def of(model: Any) -> types.ModuleType:
+    """Returns the library that a model was built with: `keras` or `tf_keras`.
+
+    Raises:
+        TypeError: It is a model of neither.
+    """
+    for kind in type(model).__mro__:
+        name = kind.__module__.partition(".")[0]
+        if name in ("keras", _KERAS_2):
+            return importlib.import_module(name)
+    raise TypeError(
+        "A model of Keras or tf_keras was expected. "
+        f"Received: {type(model).__module__}.{type(model).__qualname__}"
+    )
+
+
+def seed(number: int) -> None:
+    """Seeds weights, dropout and order of whatever model is built next."""
+    keras.utils.set_random_seed(number)
+    if (keras_2 := sys.modules.get(_KERAS_2)) is not None:
+        # Else its dropout draws from the state of TensorFlow's kernels, which no
+        # checkpoint can hold.
+        keras_2.backend.experimental.enable_tf_random_generator()
+
+
+def dtype_policy() -> tuple[Any, Any]:
+    """Returns what `set_dtype_policy` takes to come back to the present policies."""
+    keras_2 = sys.modules.get(_KERAS_2)
+    policy = None if keras_2 is None else keras_2.mixed_precision.global_policy()
+    return keras.config.dtype_policy(), policy
+
+
+def set_dtype_policy(policy: Any, keras_2_policy: Any) -> None:
+    """Makes layers that are built from now on compute in another precision.
+
+    Args:
+        policy: Of Keras 3: a name, or what `dtype_policy` returned.
+        keras_2_policy: Of tf_keras, if that is imported; None leaves it.
+    """
+    keras.config.set_dtype_policy(policy)
+    if (keras_2 := sys.modules.get(_KERAS_2)) is not None and keras_2_policy:
+        keras_2.mixed_precision.set_global_policy(keras_2_policy)
+
+
+def state(model: Any) -> list[Any]:
+    """Returns the variables that the next step depends on, in a fixed order.
+
+    Args:
+        model: Compiled model of either flavour. Its optimizer is built if need be.
+    """
+    optimizer = model.optimizer
+    if of(model) is keras:
+        if not optimizer.built:
+            optimizer.build(model.trainable_variables)
+        return [*model.variables, *optimizer.variables]
+    optimizer.build(model.trainable_variables)  # does nothing the second time
+    return [
+        *model.variables,
+        *optimizer.variables,
+        *_loss_scale(optimizer),
+        *_generators(model),
+    ]
+
+
+def learning_rate(optimizer: Any) -> float:
+    """Returns the step size that the next step will have, of either flavour.
+
+    The `learning_rate` of tf_keras is that of the last step.
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    rate = optimizer._learning_rate
+    return float(
+        tf.convert_to_tensor(rate(optimizer.iterations) if callable(rate) else rate)
+    )
+
+
+def _loss_scale(optimizer: Any) -> list[Any]:
+    """What tf_keras adapts in half precision, beside the optimizer's own state."""
+    if not getattr(optimizer, "dynamic", False):
+        return []
+    return [optimizer.dynamic_counter, optimizer._loss_scale.current_loss_scale]
+
+
+def _generators(model: Any) -> list[Any]:
+    """The random states of tf_keras's layers, which it keeps out of their weights."""
+    owners = (getattr(layer, "_random_generator", None) for layer in model.submodules)
+    generators = (getattr(owner, "_generator", None) for owner in owners)
+    return [generator.state for generator in generators if generator is not None]
