@@ -6,10 +6,9 @@ tensorflow_serving/model_servers/BUILD.
 """
 
 import importlib
-import importlib.util
 from collections.abc import Iterable
 
-from savedmodels import protos
+from savedmodels import protos, text_ops
 
 # Registered with TensorFlow, but their kernel calls back into the Python process.
 _PYTHON_OPS = frozenset({"EagerPyFunc", "PyFunc", "PyFuncStateless"})
@@ -40,7 +39,6 @@ def _unregistered(names: set[str]) -> set[str]:
     protos.import_tensorflow()
     registry = importlib.import_module("tensorflow.python.framework.op_def_registry")
     unknown = {name for name in names if registry.get(name) is None}
-    if unknown and importlib.util.find_spec("tensorflow_text") is not None:
-        importlib.import_module("tensorflow_text")
+    if unknown and text_ops.register():
         unknown = {name for name in unknown if registry.get(name) is None}
     return unknown

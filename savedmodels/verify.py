@@ -79,6 +79,7 @@ def verify(version_path: pathlib.Path, answers: pathlib.Path) -> dict[str, Any]:
         ExportError: The version does not load, or does not answer as it should.
     """
     meta_graph = saved_model.read(version_path)
+    # Before the version is loaded: it registers ops of tensorflow_text.
     lacking = stock_server.lacks(saved_model.ops(meta_graph))
     tolerance = _tolerance(meta_graph)
     signatures = _load(version_path)
@@ -113,7 +114,8 @@ def _load(version_path: pathlib.Path) -> Mapping[str, Any]:
     except Exception as error:  # whatever stops it here would stop a server
         raise ExportError(
             f"The version does not load in a fresh process. Expected a SavedModel that "
-            f"needs TensorFlow alone. Received: {type(error).__name__}: {error}"
+            f"needs TensorFlow and tensorflow_text alone. "
+            f"Received: {type(error).__name__}: {error}"
         ) from error
     signatures: Mapping[str, Any] = loaded.signatures
     return signatures

@@ -1,6 +1,5 @@
 """Signatures of a SavedModel, run by TensorFlow. Importing this brings TensorFlow."""
 
-import importlib.util
 import pathlib
 import re
 from collections.abc import Mapping
@@ -8,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from savedmodels import protos
+from savedmodels import protos, text_ops
 from serving import errors
 from serving.errors import ServingError
 from serving.signatures import SignatureInfo, check_shapes
@@ -106,10 +105,8 @@ def _load(path: pathlib.Path) -> Any:
         return tf.saved_model.load(str(path), tags=["serve"])
     except Exception as error:
         # Text models carry ops that only tensorflow_text registers.
-        unknown_op = "Op type not registered" in str(error)
-        if not unknown_op or importlib.util.find_spec("tensorflow_text") is None:
+        if "Op type not registered" not in str(error) or not text_ops.register():
             raise
-    importlib.import_module("tensorflow_text")
     return tf.saved_model.load(str(path), tags=["serve"])
 
 
