@@ -12,7 +12,8 @@ def main(argv: Sequence[str]) -> int:
     parser = _cli.parser(__doc__)
     parser.add_argument(
         "dataset",
-        help="data set name (`make models` lists them), or tfds:<catalogue name>",
+        help="data set name (`make models` lists them), or tfds:<catalogue name>; "
+        "several with + between",
     )
     _cli.add_datasets(parser)
     arguments = parser.parse_args(argv)
@@ -20,7 +21,8 @@ def main(argv: Sequence[str]) -> int:
 
     from trainers.datasets import _load
 
-    _load.prepare(arguments.dataset, arguments.datasets)
+    for name in _catalog.joined(arguments.dataset):
+        _load.prepare(name, arguments.datasets)
     facts = _load.facts(arguments.dataset, arguments.datasets)
     for key, value in facts.items():
         print(f"{key:12} {value}")

@@ -119,7 +119,9 @@ def _parser() -> argparse.ArgumentParser:
         help="folder for requests to try",
     )
     parser.add_argument(
-        "--dataset", metavar="NAME", help="another data set: a name, or tfds:<name>"
+        "--dataset",
+        metavar="NAME",
+        help="another data set: a name, or tfds:<name>; several texts with + between",
     )
     parser.add_argument(
         "--set",

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from savedmodels.errors import UsageError
 
 CATALOGUE_PREFIX = "tfds:"
+# Between the names of data sets that are read one after the other.
+_AND = "+"
 
 _TRAINERS = pathlib.Path(__file__).parent
 
@@ -54,15 +56,35 @@ def load_dataset(name: str) -> types.ModuleType:
     return importlib.import_module(f"trainers.datasets.{name}")
 
 
+def joined(name: str) -> list[str]:
+    """Returns the names in `a+b`, or the only one."""
+    return name.split(_AND)
+
+
 def check_dataset(name: str) -> None:
     """Accepts a packaged data set's name, or `tfds:` and a public catalogue name.
 
     Args:
-        name: As typed: `mnist`, `tfds:fashion_mnist`, `tfds:emnist/digits`.
+        name: As typed: `mnist`, `tfds:fashion_mnist`, `tfds:emnist/digits`; or several
+            of them, joined by `+`, for a model that reads any amount of text.
 
     Raises:
         UsageError: There is no such data set. Names the nearest there is.
     """
+    for part in joined(name):
+        _check_single(part)
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """Returns the known name that `name` was most likely meant to be, or None."""
+    known = list(known)
+    # Half a name is likelier an abbreviation than a misspelling of a shorter one.
+    longer = [k for k in known if name and k.startswith(name)]
+    matches = longer or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return matches[0] if matches else None
+
+
+def _check_single(name: str) -> None:
     if not name.startswith(CATALOGUE_PREFIX):
         if name not in dataset_names():
             known = [*dataset_names(), f"{CATALOGUE_PREFIX}<catalogue name>"]
@@ -80,15 +102,6 @@ def check_dataset(name: str) -> None:
             f"{len(known)} names of the TFDS catalogue. Received: `{wanted}`."
             + _nearest(wanted, known, CATALOGUE_PREFIX)
         )
-
-
-def nearest_name(name: str, known: Iterable[str]) -> str | None:
-    """Returns the known name that `name` was most likely meant to be, or None."""
-    known = list(known)
-    # Half a name is likelier an abbreviation than a misspelling of a shorter one.
-    longer = [k for k in known if name and k.startswith(name)]
-    matches = longer or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return matches[0] if matches else None
 
 
 def _module_names(folder: pathlib.Path) -> list[str]:

@@ -24,7 +24,8 @@ class TrainConfig:
     A model's Config extends it and gives every field without a default its own.
 
     Attributes:
-        dataset: Packaged data set, or `tfds:<name>` for the public catalogue.
+        dataset: Packaged data set, or `tfds:<name>` for the public catalogue; for a
+            model of any text also several, joined by `+`.
         datasets_dir: Folder that keeps data sets.
         epochs: Passes over the training split, at least 1.
         global_batch_size: Examples per step over all replicas, at least 1.

@@ -4,7 +4,7 @@ import functools
 import pathlib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import gensim
 import numpy as np
@@ -12,6 +12,7 @@ from gensim.parsing.preprocessing import STOPWORDS
 from tensorboard.plugins import projector
 
 from savedmodels.errors import UsageError
+from trainers import _catalog
 from trainers._checkpoints import UnusableCheckpointError
 from trainers._word_vectors import WordVectors
 from trainers.datasets import _load
@@ -36,7 +37,8 @@ def sentences(dataset: str, datasets_dir: str, stop_words: bool) -> Sentences:
     have nothing to teach and are left out.
 
     Args:
-        dataset: Its `text` feature is read, of the split `train`.
+        dataset: Its `text` feature is read, of the split `train`; of several, joined
+            by `+`, one after the other.
         datasets_dir: Folder that keeps data sets.
         stop_words: Whether `the`, `of` and the like are left out.
 
@@ -44,22 +46,28 @@ def sentences(dataset: str, datasets_dir: str, stop_words: bool) -> Sentences:
         UsageError: The data set has no text to train on.
         DatasetError: It cannot be fetched or prepared.
     """
-    builder = _load.prepare(dataset, datasets_dir)
+    dropped = STOPWORDS if stop_words else frozenset()
+    found = []
+    for name in _catalog.joined(dataset):
+        for text in _texts(name, datasets_dir):
+            for sentence in _SENTENCE_END.split(text.lower().replace("\u2019", "'")):
+                words = [w for w in _WORD.findall(sentence) if w not in dropped]
+                if len(words) > 1:
+                    found.append(tuple(map(sys.intern, words)))
+    return tuple(found)
+
+
+def _texts(name: str, datasets_dir: str) -> Iterator[str]:
+    """The texts of one data set."""
+    builder = _load.prepare(name, datasets_dir)
     features = builder.info.features
     if "text" not in features or features["text"].np_dtype != np.object_:
         raise UsageError(
-            f"Data set `{dataset}` does not fit this model. Expected `text`, a string, "
+            f"Data set `{name}` does not fit this model. Expected `text`, a string, "
             f"in its features. Received: {features}."
         )
-    dropped = STOPWORDS if stop_words else frozenset()
-    found = []
     for example in builder.as_dataset(split="train").as_numpy_iterator():
-        text = example["text"].decode("utf-8", "replace")
-        for sentence in _SENTENCE_END.split(text.lower().replace("\u2019", "'")):
-            words = [w for w in _WORD.findall(sentence) if w not in dropped]
-            if len(words) > 1:
-                found.append(tuple(map(sys.intern, words)))
-    return tuple(found)
+        yield example["text"].decode("utf-8", "replace")
 
 
 class SkipGram:

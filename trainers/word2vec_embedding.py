@@ -59,7 +59,8 @@ class Config(TrainConfig):
     gensim trains in float32 on the CPU, so devices and precision have no effect.
 
     Attributes:
-        dataset: One with a `text` feature; it is read as a whole.
+        dataset: One with a `text` feature, of which the split `train` is read; or
+            several, joined by `+`.
         global_batch_size: Words that a worker takes at once, at most 10,000.
         sg: Skip-gram if true, else CBOW.
         dimensions: Length of a vector.

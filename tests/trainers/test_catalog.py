@@ -51,6 +51,7 @@ def test_a_wrong_model_is_answered_with_the_nearest(files, wrong, nearest):
         ("mnst", "mnist"),
         ("tfds:fashion_mnst", "tfds:fashion_mnist"),
         ("tfds:emnist2/digits", "tfds:emnist"),
+        ("mnist+orl_facs", "orl_faces"),
     ],
 )
 def test_a_wrong_data_set_is_answered_with_the_nearest(files, wrong, nearest):
@@ -66,13 +67,22 @@ def test_a_name_like_no_other_gets_the_list_and_no_guess(files):
 
 
 @pytest.mark.parametrize(
-    "name", ["mnist", "tfds:mnist", "tfds:fashion_mnist", "tfds:emnist/digits:3.1.0"]
+    "name",
+    [
+        "mnist",
+        "tfds:mnist",
+        "tfds:fashion_mnist",
+        "tfds:emnist/digits:3.1.0",
+        "orl_faces+tfds:mnist",
+    ],
 )
 def test_right_data_sets_pass(name):
     _catalog.check_dataset(name)
 
 
-@pytest.mark.parametrize("name", ["_load", "../mnist", "", "tfds:", "trainers.mnist"])
+@pytest.mark.parametrize(
+    "name", ["_load", "../mnist", "", "tfds:", "trainers.mnist", "mnist+"]
+)
 def test_what_is_no_name_at_all_is_refused(name):
     with pytest.raises(UsageError):
         _catalog.check_dataset(name)

@@ -297,6 +297,16 @@ def test_text_without_frequent_words_is_one_clear_error(smoke):
         word2vec_embedding.make_learner(dataclasses.replace(smoke, min_count=10**6))
 
 
+def test_joined_data_sets_are_read_one_after_the_other(datasets_dir):
+    def read(name):
+        return _skip_gram.sentences(name, str(datasets_dir), False)
+
+    speeches, reviews = read("state_of_the_union"), read("review_snippets")
+    assert len(speeches) > 0
+    assert len(reviews) > 0
+    assert read("state_of_the_union+review_snippets") == speeches + reviews
+
+
 def test_a_data_set_without_text_is_one_clear_error(smoke):
     with pytest.raises(UsageError, match="Expected `text`"):
         word2vec_embedding.make_learner(dataclasses.replace(smoke, dataset="mnist"))

@@ -4,6 +4,7 @@ Under `datasets_dir`: `<name>/<version>/` for packaged data sets, `tfds/<name>/.
 for those of the public catalogue, `downloads/` for what was fetched.
 """
 
+import collections
 import contextlib
 import io
 import json
@@ -18,7 +19,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from savedmodels.errors import MaaskitError, UsageError
-from trainers._catalog import check_dataset, load_dataset
+from trainers._catalog import check_dataset, joined, load_dataset
 from trainers.datasets import _tfds
 from trainers.datasets._builder import DOWNLOADS, PackagedBuilder
 from trainers.datasets._package import DatasetError, lock, say, told
@@ -63,6 +64,7 @@ def load(
         DatasetError: It cannot be fetched or prepared.
     """
     check_dataset(name)
+    _refuse_joined(name)
     if split not in SPLITS:
         raise UsageError(
             f"Unknown split. Expected one of {', '.join(SPLITS)}. Received: {split}."
@@ -92,6 +94,7 @@ def prepare(name: str, datasets_dir: Directory) -> tfds.core.DatasetBuilder:
         DatasetError: It cannot be fetched or written.
     """
     check_dataset(name)
+    _refuse_joined(name)
     root = pathlib.Path(datasets_dir)
     builder = _builder(name, root)
     if _is_ready(builder):
@@ -116,18 +119,22 @@ def facts(name: str, datasets_dir: Directory) -> dict[str, Any]:
     """Returns what to know of a data set, JSON-able, without TensorFlow if packaged.
 
     Args:
-        name: `mnist`, or `tfds:<name>` for a prepared catalogue data set.
+        name: `mnist`, or `tfds:<name>` for a prepared catalogue data set; or several,
+            joined by `+`.
         datasets_dir: Folder that keeps data sets.
 
     Returns:
         `name`, `version`, `summary`, `licence`, `source`, `package`, `sha256` of the
         package, `splits` (examples by split) and `prepared`. Once prepared, sizes and
-        hash are those of what lies on disk. None where not known.
+        hash are those of what lies on disk. None where not known. Of several: all their
+        words, and their examples together.
 
     Raises:
         UsageError: There is no such data set.
     """
     check_dataset(name)
+    if len(joined(name)) > 1:
+        return _facts_together([facts(part, datasets_dir) for part in joined(name)])
     root = pathlib.Path(datasets_dir)
     if _tfds.is_catalogue(name):
         return _tfds.facts(name, root)
@@ -158,6 +165,27 @@ def builder_class(name: str) -> type[PackagedBuilder]:
     """Returns the builder class of a packaged data set: `ab_cd` holds `AbCd`."""
     camel_case = "".join(word.capitalize() for word in name.split("_"))
     return getattr(load_dataset(name), camel_case)
+
+
+def _refuse_joined(name: str) -> None:
+    if len(joined(name)) > 1:
+        raise UsageError(
+            f"This model reads one data set. Expected one name. Received: `{name}`."
+        )
+
+
+def _facts_together(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """What `facts` says of each, as if they were one."""
+    splits: collections.Counter[str] = collections.Counter()
+    for part in parts:
+        splits.update(part["splits"])
+    words = {
+        key: " + ".join(str(part[key]) for part in parts)
+        for key in parts[0]
+        if key not in ("splits", "prepared")
+    }
+    prepared = all(part["prepared"] for part in parts)
+    return words | {"splits": dict(splits), "prepared": prepared}
 
 
 def _builder(name: str, root: pathlib.Path) -> tfds.core.DatasetBuilder:

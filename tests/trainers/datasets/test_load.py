@@ -165,6 +165,22 @@ def test_facts_are_those_of_what_lies_on_disk(datasets_dir, tmp_path):
     assert prepared["prepared"]
 
 
+def test_facts_of_joined_data_sets_name_each_and_add_the_examples(datasets_dir):
+    names = ("mnist", "state_of_the_union")
+    one, other = (_load.facts(name, datasets_dir) for name in names)
+    both = _load.facts("+".join(names), datasets_dir)
+    assert both["name"] == "mnist + state_of_the_union"
+    assert both["sha256"] == f"{one['sha256']} + {other['sha256']}"
+    trained_on = one["splits"]["train"] + other["splits"]["train"]
+    assert both["splits"]["train"] == trained_on
+    assert both["splits"]["test"] == one["splits"]["test"]
+
+
+def test_a_model_of_one_data_set_refuses_joined_ones(datasets_dir):
+    with pytest.raises(UsageError, match=r"one data set.*Received: `mnist\+mnist`"):
+        _load.load("mnist+mnist", "test", datasets_dir, like=Mnist)
+
+
 def test_facts_need_no_tensorflow(datasets_dir):
     code = (
         "import sys; from trainers.datasets import _load, mnist;"
