@@ -73,7 +73,7 @@ def test_a_name_like_no_other_gets_the_list_and_no_guess(files):
         "tfds:mnist",
         "tfds:fashion_mnist",
         "tfds:emnist/digits:3.1.0",
-        "orl_faces+tfds:mnist",
+        "mnist+tfds:mnist",
     ],
 )
 def test_right_data_sets_pass(name):
