@@ -6,6 +6,10 @@ import tensorflow as tf
 
 UNCACHED_BUFFER = 10_000  # examples
 
+# Batches whose examples are sorted together, where `size` is given: enough that a
+# batch's examples are alike, few enough that they differ from pass to pass.
+_POOL = 32
+
 Transform = Callable[..., tuple[tf.Tensor, ...]]
 
 
@@ -16,6 +20,7 @@ def batches(
     training: bool,
     seed: int,
     cache: bool = True,
+    size: Callable[..., tf.Tensor] | None = None,
     transform: Transform | None = None,
 ) -> tf.data.Dataset:
     """Batches examples; in training shuffled anew each epoch.
@@ -31,6 +36,9 @@ def batches(
         seed: Seed of the order and of the transform.
         cache: Keeps the decoded examples in memory after the first pass. Off for
             data that do not fit; then the order is mixed within 10,000 examples.
+        size: Called with the tensors of many examples, returns what to sort them by
+            [examples]: in training a batch then holds examples of about one size,
+            such as length, and less padding. The order of the batches stays random.
         transform: Called with one batch's tensors and `seed`, [2] int64, new for
             each batch: for `tf.random.stateless_*`. Returns the tensors. It works on
             whole batches, which costs less than one call per example.
@@ -47,6 +55,8 @@ def batches(
         dataset = dataset.shuffle(
             _shuffle_buffer(dataset, cache), seed=seed, reshuffle_each_iteration=True
         )
+    if training and size is not None:
+        dataset = _alike_together(dataset, global_batch_size, size, seed)
     dataset = dataset.batch(global_batch_size, num_parallel_calls=tf.data.AUTOTUNE)
     if training and transform is not None:
         seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2)
@@ -67,6 +77,29 @@ def skip_epochs(dataset: tf.data.Dataset, epochs: int) -> None:
     """
     for _ in range(epochs):
         iter(dataset)
+
+
+def _alike_together(
+    dataset: tf.data.Dataset,
+    batch: int,
+    size: Callable[..., tf.Tensor],
+    seed: int,
+) -> tf.data.Dataset:
+    """The examples in such an order that those of one batch are of like size."""
+
+    def arrange(pool: tuple[tf.Tensor, ...], pair: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        order = tf.argsort(size(*pool), stable=True)
+        whole = tf.size(order) // batch * batch
+        rows = tf.reshape(order[:whole], [-1, batch])
+        rows = tf.random.experimental.stateless_shuffle(rows, pair)
+        # The smaller last batch stays the last.
+        order = tf.concat([tf.reshape(rows, [-1]), order[whole:]], axis=0)
+        return tf.nest.map_structure(lambda part: tf.gather(part, order), pool)
+
+    pools = dataset.batch(batch * _POOL)
+    seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2)
+    arranged = tf.data.Dataset.zip(pools, seeds).map(arrange).unbatch()
+    return arranged.apply(tf.data.experimental.assert_cardinality(len(dataset)))
 
 
 def _shuffle_buffer(dataset: tf.data.Dataset, cached: bool) -> int:

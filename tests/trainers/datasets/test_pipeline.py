@@ -47,6 +47,32 @@ def test_each_pass_and_each_seed_has_an_order_of_its_own():
     assert not np.array_equal(first, other)
 
 
+def test_a_batch_holds_examples_of_like_size_in_an_order_that_changes():
+    sizes = np.random.default_rng(5).integers(0, 50, SIZE)
+
+    def make():
+        source = tf.data.Dataset.from_tensor_slices((sizes, np.arange(SIZE)))
+        return batches(source, 8, training=True, seed=1, size=lambda size, _: size)
+
+    dataset, again = make(), make()
+    assert dataset.cardinality() == 13
+    spans, firsts = [], []
+    for _ in range(2):
+        found = [(size.numpy(), label.numpy()) for size, label in dataset]
+        assert [len(size) for size, _ in found] == [8] * 12 + [4]
+        every = np.concatenate([label for _, label in found])
+        assert sorted(every) == list(range(SIZE))
+        spans += [np.ptp(size) for size, _ in found]
+        firsts.append([size[0] for size, _ in found])
+    # 100 examples of 50 sizes, in 13 batches: some 4 sizes each; unsorted nearly 50.
+    assert max(spans) <= 12
+    assert firsts[0] != firsts[1]
+    assert firsts[0] != sorted(firsts[0])
+    # A resumed run sees what it would have seen.
+    skip_epochs(again, 1)
+    np.testing.assert_array_equal([size[0] for size, _ in again], firsts[1])
+
+
 def test_all_examples_are_mixed_not_neighbours_only():
     (order,) = passes(batches(examples(10_000), 100, training=True, seed=1), 1)
     # A place's expected distance from where it was is a third of the length.
