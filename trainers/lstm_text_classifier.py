@@ -33,19 +33,17 @@ import numpy as np
 import tensorflow as tf
 
 from savedmodels.signature import Signatures
-from trainers import _schedule, _text_evaluation, _words
-from trainers._config import TrainConfig, check
-from trainers._evaluation import Answer, Evaluation, ask
+from trainers import _labelled_texts, _schedule, _words
+from trainers._config import check
+from trainers._evaluation import Answer, Evaluation
+from trainers._labelled_texts import LabelledTextsConfig
 from trainers.datasets import _pipeline, review_snippets
 
-_CLASSES = len(review_snippets.CLASSES)
 _NETWORKS = ("rnn", "lstm", "bilstm", "gru")
-_DOMAINS = (*review_snippets.DOMAINS, review_snippets.ALL)
-_EXAMPLE_ROWS = 32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(TrainConfig):
+class Config(LabelledTextsConfig):
     """The shared training fields, the network, and what it reads.
 
     Attributes:
@@ -61,11 +59,9 @@ class Config(TrainConfig):
         weight_decay: Share of a weight that goes per step at learning rate 1.
     """
 
-    dataset: str = "review_snippets"
     epochs: int = 3
     global_batch_size: int = 32
     learning_rate: float = 2e-3
-    domain: Literal["movies", "amazon", "nyt", "tweets", "all"] = "movies"
     network: Literal["rnn", "lstm", "bilstm", "gru"] = "bilstm"
     vocabulary_size: int = 10_000
     tokens: int = 48
@@ -77,9 +73,8 @@ class Config(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for field, known in (("domain", _DOMAINS), ("network", _NETWORKS)):
-            fits = getattr(self, field) in known
-            check(self, field, fits, f"one of {', '.join(known)}")
+        fits = self.network in _NETWORKS
+        check(self, "network", fits, f"one of {', '.join(_NETWORKS)}")
         for field in ("vocabulary_size", "tokens", "embedding_units", "units"):
             check(self, field, getattr(self, field) >= 1, "1 or more")
         for field in ("dropout", "word_dropout"):
@@ -97,7 +92,7 @@ def make_datasets(config: Config) -> tuple[tf.data.Dataset, tf.data.Dataset]:
     table = _words.make_table(_vocabulary(config))
 
     def batches(split: str, training: bool) -> tf.data.Dataset:
-        texts, labels = _read(config, split)
+        texts, labels = _labelled_texts.read(config, split)
         token_ids = _words.token_ids(tf.constant(texts), table, config.tokens)
         return _pipeline.batches(
             tf.data.Dataset.from_tensor_slices((token_ids, labels)),
@@ -123,10 +118,13 @@ def make_model(config: Config) -> keras.Model:
     x = _words.PoolOverWords()(x)
     x = keras.layers.Dropout(config.dropout, seed=config.seed)(x)
     # float32 in mixed precision too: the softmax needs the digits.
-    logits = keras.layers.Dense(_CLASSES, dtype="float32", name="logits")(x)
+    logits = keras.layers.Dense(
+        _labelled_texts.CLASSES, dtype="float32", name="logits"
+    )(x)
 
     model = keras.Model(token_ids, logits, name="lstm_text_classifier")
-    rates = _schedule.warm_up_then_cosine(config, len(_read(config, "train")[0]))
+    texts, _ = _labelled_texts.read(config, "train")
+    rates = _schedule.warm_up_then_cosine(config, len(texts))
     model.compile(
         optimizer=keras.optimizers.AdamW(
             rates, weight_decay=config.weight_decay, clipnorm=1.0
@@ -140,51 +138,24 @@ def make_model(config: Config) -> keras.Model:
 
 def make_signatures(model: keras.Model, config: Config) -> Signatures:
     """Returns what a client may call, by signature name."""
-    names = tf.constant(_class_names(config))
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
-    def predict(text):
+    def logits_of(text: tf.Tensor) -> tf.Tensor:
         token_ids = _words.token_ids(text, model.vocabulary, config.tokens)
         # A short text need not wait for padding; the mask leaves that out anyway.
         longest = tf.reduce_max(tf.math.count_nonzero(token_ids, axis=1))
-        token_ids = token_ids[:, : tf.maximum(longest, 1)]
-        scores = tf.nn.softmax(model(token_ids, training=False))
-        class_id = tf.argmax(scores, axis=-1)
-        label = tf.gather(names, class_id)
-        return {"scores": scores, "class_id": class_id, "label": label}
+        return model(token_ids[:, : tf.maximum(longest, 1)], training=False)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
-    def classify(inputs):
-        features = {"text": tf.io.FixedLenFeature([], tf.string)}
-        scores = predict(tf.io.parse_example(inputs, features)["text"])["scores"]
-        classes = tf.broadcast_to(names, [tf.shape(inputs)[0], _CLASSES])
-        return {"classes": classes, "scores": scores}
-
-    return {"serving_default": predict, "classify": classify}
+    return _labelled_texts.make_signatures(logits_of, config)
 
 
 def make_examples(config: Config) -> dict[str, dict[str, np.ndarray]]:
     """Returns 32 held-out requests for each signature, by alias."""
-    texts = _read(config, "test")[0][:_EXAMPLE_ROWS]
-    records = []
-    for text in texts:
-        record = tf.train.Example()
-        record.features.feature["text"].bytes_list.value.append(text)
-        records.append(record.SerializeToString())
-    return {
-        "serving_default": {"text": texts},
-        "classify": {"inputs": np.array(records, object)},
-    }
+    return _labelled_texts.make_examples(config)
 
 
 def evaluate(answer: Answer, config: Config, split: str = "test") -> Evaluation:
     """Judges whatever `answer` runs, on all examples of a split."""
-    texts, labels = _read(config, split)
-
-    def scores_of(texts: np.ndarray) -> np.ndarray:
-        return ask(answer, {"text": texts})["scores"]
-
-    return _text_evaluation.sentiment(labels, texts, scores_of, _class_names(config))
+    return _labelled_texts.evaluate(answer, config, split)
 
 
 def _recurrent(config: Config) -> keras.layers.Layer:
@@ -206,16 +177,6 @@ def _hide_words(
     hidden = tf.random.stateless_uniform(tf.shape(token_ids), seed) < share
     hidden &= token_ids != _words.PADDING
     return tf.where(hidden, _words.UNKNOWN, token_ids), label
-
-
-def _read(config: Config, split: str) -> tuple[np.ndarray, np.ndarray]:
-    return review_snippets.read(
-        config.dataset, split, config.datasets_dir, config.domain
-    )
-
-
-def _class_names(config: Config) -> list[str]:
-    return review_snippets.class_names(config.dataset, config.datasets_dir)
 
 
 def _vocabulary(config: Config) -> list[str]:

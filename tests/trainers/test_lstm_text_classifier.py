@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from savedmodels.errors import UsageError
-from trainers import _config, _words, lstm_text_classifier
+from trainers import _config, _labelled_texts, _words, lstm_text_classifier
 from trainers.lstm_text_classifier import SMOKE, Config
 
 
@@ -122,7 +122,7 @@ def test_the_vocabulary_comes_from_the_training_split_alone(smoke):
     # Each text of the tiny data set has three names that no other has.
     known = set(lstm_text_classifier._vocabulary(smoke))
     for split, wanted in (("train", True), ("validation", False), ("test", False)):
-        texts, _ = lstm_text_classifier._read(smoke, split)
+        texts, _ = _labelled_texts.read(smoke, split)
         words = _words.split(tf.constant(texts)).flat_values.numpy()
         names = {word.decode() for word in words if word.startswith(b"name")}
         assert names

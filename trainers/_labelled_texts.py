@@ -1,0 +1,100 @@
+"""What the classifiers of texts share: data, examples, and the ends of signatures."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import tensorflow as tf
+
+from savedmodels.signature import Signatures
+from trainers import _text_evaluation
+from trainers._config import TrainConfig, check
+from trainers._evaluation import Answer, Evaluation, ask
+from trainers.datasets import review_snippets
+
+CLASSES = len(review_snippets.CLASSES)
+_DOMAINS = (*review_snippets.DOMAINS, review_snippets.ALL)
+_EXAMPLE_ROWS = 32
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelledTextsConfig(TrainConfig):
+    """The shared training fields, and which texts.
+
+    Attributes:
+        domain: `movies`, `amazon`, `nyt`, `tweets` or `all` of `review_snippets`;
+            of no meaning for another data set.
+    """
+
+    dataset: str = "review_snippets"
+    domain: Literal["movies", "amazon", "nyt", "tweets", "all"] = "movies"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        fits = self.domain in _DOMAINS
+        check(self, "domain", fits, f"one of {', '.join(_DOMAINS)}")
+
+
+def read(config: LabelledTextsConfig, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns texts [examples] object and labels [examples] int64 of a split."""
+    return review_snippets.read(
+        config.dataset, split, config.datasets_dir, config.domain
+    )
+
+
+def class_names(config: LabelledTextsConfig) -> list[str]:
+    """Returns what the data set calls its two classes, by class."""
+    return review_snippets.class_names(config.dataset, config.datasets_dir)
+
+
+def make_signatures(
+    logits_of: Callable[[tf.Tensor], tf.Tensor], config: LabelledTextsConfig
+) -> Signatures:
+    """Returns `serving_default` and `classify`.
+
+    Args:
+        logits_of: From text [batch] string to logits [batch, 2].
+        config: Names the classes.
+    """
+    names = tf.constant(class_names(config))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def predict(text):
+        scores = tf.nn.softmax(logits_of(text))
+        class_id = tf.argmax(scores, axis=-1)
+        label = tf.gather(names, class_id)
+        return {"scores": scores, "class_id": class_id, "label": label}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def classify(inputs):
+        features = {"text": tf.io.FixedLenFeature([], tf.string)}
+        scores = predict(tf.io.parse_example(inputs, features)["text"])["scores"]
+        classes = tf.broadcast_to(names, [tf.shape(inputs)[0], CLASSES])
+        return {"classes": classes, "scores": scores}
+
+    return {"serving_default": predict, "classify": classify}
+
+
+def make_examples(config: LabelledTextsConfig) -> dict[str, dict[str, np.ndarray]]:
+    """Returns 32 held-out requests for these two signatures, by alias."""
+    texts = read(config, "test")[0][:_EXAMPLE_ROWS]
+    records = []
+    for text in texts:
+        record = tf.train.Example()
+        record.features.feature["text"].bytes_list.value.append(text)
+        records.append(record.SerializeToString())
+    return {
+        "serving_default": {"text": texts},
+        "classify": {"inputs": np.array(records, object)},
+    }
+
+
+def evaluate(answer: Answer, config: LabelledTextsConfig, split: str) -> Evaluation:
+    """Judges whatever `answer` runs, on all examples of a split."""
+    texts, labels = read(config, split)
+
+    def scores_of(texts: np.ndarray) -> np.ndarray:
+        return ask(answer, {"text": texts})["scores"]
+
+    return _text_evaluation.sentiment(labels, texts, scores_of, class_names(config))
