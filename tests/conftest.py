@@ -1,5 +1,7 @@
 """What many tests need: small data sets that were prepared the real way."""
 
+import dataclasses
+import functools
 import importlib
 import pkgutil
 import signal
@@ -62,3 +64,22 @@ def datasets_dir(tiny_files, tmp_path_factory) -> Path:
             patch.setattr(builder, "PACKAGE", tiny)
             _load.prepare(name, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def smoke_fitted(datasets_dir, tmp_path_factory):
+    """Trains a model's SMOKE Config on tiny data, once for all tests: name -> Fitted.
+
+    Do not change what it returns.
+    """
+    from trainers import _catalog, _fit
+
+    @functools.cache
+    def fitted(name):
+        module = _catalog.load_model(name)
+        config = dataclasses.replace(module.SMOKE, datasets_dir=str(datasets_dir))
+        trained = _fit.fit(module, config, runs=tmp_path_factory.mktemp("smoke"))
+        trained.run.close()  # as the end of the process would
+        return trained
+
+    return fitted

@@ -33,8 +33,8 @@ def smoke(module, datasets_dir):
 
 
 @pytest.fixture(scope="module")
-def fitted(module, smoke, tmp_path_factory):
-    return _fit.fit(module, smoke, runs=tmp_path_factory.mktemp("runs"))
+def fitted(module, smoke_fitted):
+    return smoke_fitted(name_of(module))
 
 
 def name_of(module):

@@ -30,8 +30,8 @@ def smoke(datasets_dir):
 
 
 @pytest.fixture(scope="module")
-def fitted(smoke, tmp_path_factory):
-    return _fit.fit(word2vec_embedding, smoke, runs=tmp_path_factory.mktemp("runs"))
+def fitted(smoke_fitted):
+    return smoke_fitted("word2vec_embedding")
 
 
 @pytest.fixture(scope="module")
