@@ -33,7 +33,7 @@ import numpy as np
 import tensorflow as tf
 
 from savedmodels.signature import Signatures
-from trainers import _labelled_texts, _schedule, _words
+from trainers import _labelled_texts, _schedule, _word_start, _words
 from trainers._config import check
 from trainers._evaluation import Answer, Evaluation
 from trainers._labelled_texts import LabelledTextsConfig
@@ -52,7 +52,11 @@ class Config(LabelledTextsConfig):
         network: `rnn`, `lstm`, `bilstm` (one LSTM each way) or `gru`.
         vocabulary_size: Words known, the most frequent of the training split.
         tokens: Words and signs of a text that are read, from its start.
-        embedding_units: Numbers that stand for a word.
+        embedding_units: Numbers that stand for a word; as many as the vectors have,
+            where there are `vectors`.
+        vectors: Folder of a version of `word2vec_embedding` (or of the model, for its
+            highest version) whose vectors the embedding begins with; nothing for
+            random ones.
         units: Numbers in the recurrent state, of each way for `bilstm`.
         dropout: Share of features dropped after embedding and pooling, in training.
         word_dropout: Share of words hidden, in training.
@@ -66,6 +70,7 @@ class Config(LabelledTextsConfig):
     vocabulary_size: int = 10_000
     tokens: int = 48
     embedding_units: int = 128
+    vectors: str = ""
     units: int = 64
     dropout: float = 0.5
     word_dropout: float = 0.2
@@ -109,9 +114,7 @@ def make_model(config: Config) -> keras.Model:
     """Returns the compiled network, from token ids to logits."""
     vocabulary = _vocabulary(config)
     token_ids = keras.Input([None], dtype="int32", name="token_ids")
-    x = keras.layers.Embedding(
-        _words.FIRST_WORD + len(vocabulary), config.embedding_units, mask_zero=True
-    )(token_ids)
+    x = _embedding(vocabulary, config)(token_ids)
     # Whole features of the embedding, else the words beside tell what is missing.
     x = keras.layers.SpatialDropout1D(config.dropout, seed=config.seed)(x)
     x = _recurrent(config)(x)
@@ -156,6 +159,21 @@ def make_examples(config: Config) -> dict[str, dict[str, np.ndarray]]:
 def evaluate(answer: Answer, config: Config, split: str = "test") -> Evaluation:
     """Judges whatever `answer` runs, on all examples of a split."""
     return _labelled_texts.evaluate(answer, config, split)
+
+
+def _embedding(vocabulary: list[str], config: Config) -> keras.layers.Layer:
+    """The vectors of all words, of which some may begin as trained elsewhere."""
+    rows = _words.FIRST_WORD + len(vocabulary)
+    if not config.vectors:
+        return keras.layers.Embedding(rows, config.embedding_units, mask_zero=True)
+    vectors, known = _word_start.vectors_of(vocabulary, config.vectors)
+    layer = keras.layers.Embedding(rows, vectors.shape[1], mask_zero=True)
+    layer.build()
+    # Not by an initializer: TensorBoard's graph would write down every number.
+    start = layer.embeddings.numpy().copy()
+    _word_start.put_into(start, vectors, known)
+    layer.embeddings.assign(start)
+    return layer
 
 
 def _recurrent(config: Config) -> keras.layers.Layer:
