@@ -5,6 +5,7 @@ import json
 import types
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from pipelines import _examples, evaluate, models, predict, score, show
@@ -91,6 +92,106 @@ def test_a_server_answers_raw_inputs_as_the_trained_model_did(
                     np.testing.assert_allclose(found[alias], array, **CLOSE)
                 else:
                     np.testing.assert_array_equal(found[alias], array)
+
+
+ODD_TEXTS = {
+    "empty": b"",
+    "blanks": b" \n\t ",
+    "ten thousand words": b"a dull word " * 3_334,
+    "not UTF-8": b"caf\xe9 \xff\xfe\x00 ok",
+    "of another script": "\u5929\u5730 \u0645\u0631\u062d\u0628\u0627".encode(),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_TEXTS.values(), ids=ODD_TEXTS)
+def test_an_odd_text_is_answered_and_changes_no_other_answer(
+    exported, server, name, odd
+):
+    inputs, wanted = exported[name]["serving_default"]
+    aliases = [alias for alias, array in inputs.items() if array.dtype == object]
+    if not aliases or "image" in aliases:
+        pytest.skip("takes no text")
+    rows = {alias: array[:3].copy() for alias, array in inputs.items()}
+    for alias in aliases:
+        rows[alias][1] = odd
+    with GrpcClient(server.grpc_address, timeout_s=120) as client:
+        together = client.predict(name, rows)
+        alone = client.predict(name, {a: array[1:2] for a, array in rows.items()})
+    for alias, array in together.items():
+        # How far it is padded depends on the rows beside it.
+        common = tuple(map(min, zip(array.shape, wanted[alias].shape, strict=True)))
+        inner = tuple(slice(size) for size in common[1:])
+        others = (slice(0, 3, 2), *inner)
+        _assert_alike(array[others], wanted[alias][others])
+        if array.dtype.kind == "f":
+            assert np.isfinite(array).all()
+        _assert_alike(*_cut_alike(array[1:2], alone[alias]))
+
+
+def _cut_alike(a, b):
+    """Both to the sizes that they have in common."""
+    inner = tuple(slice(min(sizes)) for sizes in zip(a.shape, b.shape, strict=True))
+    return a[inner], b[inner]
+
+
+def _assert_alike(found, wanted):
+    if wanted.dtype.kind == "f":
+        np.testing.assert_allclose(found, wanted, **CLOSE)
+    else:
+        np.testing.assert_array_equal(found, wanted)
+
+
+def _odd_images():
+    """Name to an image as people have them, and its ending."""
+    noise = np.random.default_rng(3).integers(0, 256, (40, 60, 4), dtype=np.uint8)
+    image = PIL.Image.fromarray
+    return {
+        "one pixel": (image(noise[:1, :1, :3]), "png"),
+        "8,000 pixels wide": (
+            image(np.tile(noise[:2, :, 0], (1, 134))[:, :8000]),
+            "png",
+        ),
+        "CMYK": (image(noise, "CMYK"), "jpg"),
+        "16 bits": (image(noise[..., 0].astype(np.uint16) * 257), "png"),
+        "transparent": (image(noise, "RGBA"), "png"),
+        "palette": (image(noise[..., :3]).quantize(16), "png"),
+    }
+
+
+@pytest.mark.parametrize("kind", list(_odd_images()))
+def test_an_odd_image_is_answered(exported, server, name, kind, tmp_path, capsys):
+    inputs, _ = exported[name]["serving_default"]
+    if list(inputs) != ["image"]:
+        pytest.skip("takes no image")
+    image, ending = _odd_images()[kind]
+    path = tmp_path / f"odd.{ending}"
+    image.save(path)
+    code = predict.main([name, f"--input={path}", f"--server={server.grpc_address}"])
+    shown = capsys.readouterr()
+    assert code == 0, shown.err
+    assert shown.out.startswith("odd.")
+
+
+def test_a_damaged_image_in_a_folder_is_named_and_costs_no_other(
+    exported, folders, name, tmp_path, capsys
+):
+    inputs, _ = exported[name]["serving_default"]
+    if list(inputs) != ["image"]:
+        pytest.skip("takes no image")
+    image, _ = _odd_images()["transparent"]
+    for number in range(5):
+        image.convert("RGB").save(tmp_path / f"{number}.png")
+    whole = (tmp_path / "3.png").read_bytes()
+    (tmp_path / "3.png").write_bytes(whole[: len(whole) // 2])
+    output = tmp_path / "scores" / "out.jsonl"
+    code = score.main(
+        [name, f"--store={folders.store}", f"--input={tmp_path}", f"--output={output}"]
+    )
+    shown = capsys.readouterr()
+    assert len(output.read_text().splitlines()) == 4, shown.err
+    assert code == 1
+    (refused,) = (output.parent / "out.jsonl.errors.jsonl").read_text().splitlines()
+    assert json.loads(refused)["file"] == "3.png"
 
 
 def test_predict_shows_the_answer_to_the_first_example(exported, server, name, capsys):
