@@ -34,6 +34,30 @@ def test_names_are_listed_without_tensorflow():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+# What only some of the models need.
+HEAVY = "official tf_keras gensim tensorflow_text babel sacrebleu pycocotools".split()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import trainers",
+        "from pipelines import models; models.main(['--store', 'nowhere'])",
+        "from trainers import lstm_text_classifier",
+        "from trainers import mnist_classifier, _fit",
+    ],
+)
+def test_a_model_imports_no_library_of_another_one(code):
+    ends = f"import sys; print([n for n in {HEAVY} if n in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{ends}"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 @pytest.mark.parametrize(
     ("wrong", "nearest"),
     [("mnist_clasifier", "mnist_classifier"), ("bert", "bert_text_classifier")],
