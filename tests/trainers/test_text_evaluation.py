@@ -57,6 +57,26 @@ def test_a_word_pushes_by_what_the_score_loses_without_it():
     assert pushes == {"good": pytest.approx(0.25)}  # the others are too rare
 
 
+def test_many_words_cost_no_more_than_some_and_the_telling_ones_are_tried():
+    randomness = np.random.default_rng(4)
+    fillers = [f"w{n}" for n in range(900)]
+    words = [[*randomness.choice(fillers, 12), "film"] for _ in range(800)]
+    for place in range(0, 60):
+        words[place].append("good" if place % 2 else "bad")
+    texts = np.array([" ".join(each).encode() for each in words], object)
+    asked = []
+
+    def counted(texts):
+        asked.append(len(texts))
+        return by_words(texts)
+
+    scores = by_words(texts)[:, 1]
+    pushes = _text_evaluation.word_pushes(texts, scores, counted)
+    assert sum(asked) <= 1200
+    assert pushes["good"] == pytest.approx(0.25)
+    assert pushes["bad"] == pytest.approx(-0.4)
+
+
 def test_every_panel_draws_any_text():
     texts = np.array([b"", b"\xff\xfe", b"$\\alpha^{$ " * 99, b"x" * 5000] * 3, object)
     for answer in (by_words, lambda texts: np.full((len(texts), 2), 0.5)):
