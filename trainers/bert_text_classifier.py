@@ -190,11 +190,13 @@ def _optimizer(config: Config) -> tf_keras.optimizers.Optimizer:
     """AdamW with a rate that rises in a straight line, and falls to 0 in another."""
     examples = len(_labelled_texts.read(config, "train")[0])
     steps = config.epochs * -(-examples // config.global_batch_size)
+    rising = max(int(_WARM_UP * steps), 1)
+    # Counted from the first step, so that the two lines meet at the peak.
     falling = tf_keras.optimizers.schedules.PolynomialDecay(
-        config.learning_rate, steps, end_learning_rate=0.0
+        config.learning_rate / (1 - rising / (steps + 1)), steps + 1, 0.0
     )
     optimizer = tf_keras.optimizers.AdamW(
-        lr_schedule.LinearWarmup(falling, max(int(_WARM_UP * steps), 1), 0.0),
+        lr_schedule.LinearWarmup(falling, rising, 0.0),
         weight_decay=config.weight_decay,
         global_clipnorm=1.0,
     )
