@@ -49,13 +49,18 @@ def _dataset(name: str, datasets_dir: str) -> str:
     """Summary, sizes, licence and source of one data set, over three lines."""
     from trainers.datasets import _load  # late: the other lists need no TFDS
 
+    from trainers.datasets._builder import GENERATED
+
     facts = _load.facts(name, datasets_dir)
     splits = ", ".join(f"{split} {size:,}" for split, size in facts["splits"].items())
-    ready = "prepared" if facts["prepared"] else "fetched at first use"
+    generated = str(facts["package"]).startswith(GENERATED)
+    first = "made" if generated else "fetched"
+    ready = "prepared" if facts["prepared"] else f"{first} at first use"
     return (
         f"  {name:22} {facts['summary']}\n"
         f"  {'':22} {splits}; {ready}\n"
         f"  {'':22} licence {facts['licence']}; source: {facts['source']}"
+        + (f"; {facts['package']}" if generated else "")
     )
 
 

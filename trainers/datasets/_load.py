@@ -1,6 +1,6 @@
 """From a data set's name to its examples: fetched, prepared once, then read.
 
-Under `datasets_dir`: `<name>/<version>/` for packaged data sets, `tfds/<name>/...`
+Under `datasets_dir`: `<name>/<version>/` for those of our own, `tfds/<name>/...`
 for those of the public catalogue, `downloads/` for what was fetched.
 """
 
@@ -21,7 +21,7 @@ import tensorflow_datasets as tfds
 from savedmodels.errors import MaaskitError, UsageError
 from trainers._catalog import check_dataset, joined, load_dataset
 from trainers.datasets import _tfds
-from trainers.datasets._builder import DOWNLOADS, PackagedBuilder
+from trainers.datasets._builder import DOWNLOADS, Builder
 from trainers.datasets._package import DatasetError, lock, say, told
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def load(
     split: str,
     datasets_dir: Directory,
     *,
-    like: type[PackagedBuilder] | tfds.features.FeaturesDict,
+    like: type[Builder] | tfds.features.FeaturesDict,
 ) -> "tf.data.Dataset":
     """Returns the examples of one split, unbatched, in a fixed order.
 
@@ -125,9 +125,9 @@ def facts(name: str, datasets_dir: Directory) -> dict[str, Any]:
 
     Returns:
         `name`, `version`, `summary`, `licence`, `source`, `package`, `sha256` of the
-        package, `splits` (examples by split) and `prepared`. Once prepared, sizes and
-        hash are those of what lies on disk. None where not known. Of several: all their
-        words, and their examples together.
+        package or of generated examples, `splits` (examples by split) and `prepared`.
+        Once prepared, sizes and hash are those of what lies on disk. None where not
+        known. Of several: all their words, and their examples together.
 
     Raises:
         UsageError: There is no such data set.
@@ -145,8 +145,7 @@ def facts(name: str, datasets_dir: Directory) -> dict[str, Any]:
         "summary": kind.ABOUT.summary,
         "licence": kind.ABOUT.licence,
         "source": kind.ABOUT.source,
-        "package": str(kind.PACKAGE),
-        "sha256": kind.PACKAGE.sha256,
+        **kind.origin(),
         "splits": dict(kind.ABOUT.splits),
         "prepared": False,
     }
@@ -161,8 +160,8 @@ def facts(name: str, datasets_dir: Directory) -> dict[str, Any]:
     return known | made_from | {"splits": splits, "prepared": True}
 
 
-def builder_class(name: str) -> type[PackagedBuilder]:
-    """Returns the builder class of a packaged data set: `ab_cd` holds `AbCd`."""
+def builder_class(name: str) -> type[Builder]:
+    """Returns the builder class of a data set of our own: `ab_cd` holds `AbCd`."""
     camel_case = "".join(word.capitalize() for word in name.split("_"))
     return getattr(load_dataset(name), camel_case)
 
@@ -200,9 +199,9 @@ def _is_ready(builder: tfds.core.DatasetBuilder) -> bool:
 
 
 def _write(name: str, builder: tfds.core.DatasetBuilder, root: pathlib.Path) -> None:
-    """Fetches and writes a packaged data set; the caller holds the lock."""
+    """Fetches or computes a data set and writes it; the caller holds the lock."""
     say(f"Preparing data set `{name}` in {root}")
-    tfds.disable_progress_bar()  # PackagedBuilder has its own
+    tfds.disable_progress_bar()  # Builder has its own
     # TFDS announces itself on stdout, which belongs to the command's own result.
     quiet = contextlib.redirect_stdout(io.StringIO())
     try:
