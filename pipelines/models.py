@@ -48,7 +48,6 @@ def _purpose(model: str) -> str:
 def _dataset(name: str, datasets_dir: str) -> str:
     """Summary, sizes, licence and source of one data set, over three lines."""
     from trainers.datasets import _load  # late: the other lists need no TFDS
-
     from trainers.datasets._builder import GENERATED
 
     facts = _load.facts(name, datasets_dir)
