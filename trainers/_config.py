@@ -7,7 +7,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from savedmodels.errors import UsageError
 from trainers._catalog import check_dataset, nearest_name
@@ -21,7 +21,9 @@ _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0"
 class TrainConfig:
     """The fields that training reads, whatever the model.
 
-    A model's Config extends it and gives every field without a default its own.
+    A model's Config extends it and gives every field without a default its own. Where
+    another data set needs others, it names them in `FOR_DATASET`: data set to values by
+    field, taken when that data set is chosen by name and the field is not.
 
     Attributes:
         dataset: Packaged data set, or `tfds:<name>` for the public catalogue; for a
@@ -36,6 +38,8 @@ class TrainConfig:
         mixed_precision: `auto` (by device), `on` or `off`.
         xla: `auto` (by device), `on` or `off`.
     """
+
+    FOR_DATASET: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     dataset: str
     datasets_dir: str = "artifacts/datasets"
@@ -88,7 +92,8 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
     Args:
         config: The values to start from.
         assignments: `field=value` each: `epochs=2`, `filters=4,8`, `shuffle=false`,
-            `limit=none`. Later ones win.
+            `limit=none`. Later ones win. A data set brings the values that the Config
+            has for it, for fields that are neither assigned nor changed already.
 
     Raises:
         UsageError: An unknown field (names the nearest), a value that does not parse
@@ -118,6 +123,8 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
                 f"`{name}` cannot take this value. Expected "
                 f"{_described(hints[name])}. Received: {assignment}."
             ) from error
+    if changes.get("dataset", config.dataset) != config.dataset:
+        changes = _brought(config, changes["dataset"]) | changes
     return dataclasses.replace(config, **changes)
 
 
@@ -155,6 +162,16 @@ def fingerprint(config: TrainConfig) -> str:
     del fields["datasets_dir"]
     canonical = json.dumps(fields, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def _brought(config: TrainConfig, dataset: str) -> dict[str, Any]:
+    """The values that come with a data set, for fields that have their default."""
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    return {
+        name: value
+        for name, value in config.FOR_DATASET.get(dataset, {}).items()
+        if getattr(config, name) == defaults[name]
+    }
 
 
 def _frozen(value: Any) -> Any:
