@@ -138,17 +138,23 @@ def trimmed(ids: tf.Tensor) -> tf.Tensor:
 
 
 def for_training(ids: np.ndarray) -> np.ndarray:
-    """Returns ids between `START` and `END`: [texts, tokens + 2] for [texts, tokens].
+    """Returns ids between `START` and `END`, padded.
 
-    A text that fills all tokens was cut, maybe: it has no end.
+    Args:
+        ids: [texts, tokens + 1] integer: one token more than a target can have, which
+            tells those that are cut. They have no end.
+
+    Returns:
+        [texts, tokens + 2] int32.
     """
-    texts, tokens = ids.shape
-    framed = np.full([texts, tokens + 2], PADDING, np.int32)
+    texts, columns = ids.shape
+    framed = np.full([texts, columns + 1], PADDING, np.int32)
     framed[:, 0] = START
-    framed[:, 1:-1] = ids
+    framed[:, 1:] = ids
     found = np.count_nonzero(ids, axis=1)
-    whole = found < tokens
+    whole = found < columns
     framed[whole, found[whole] + 1] = END
+    framed[~whole, -1] = PADDING
     return framed
 
 

@@ -131,7 +131,7 @@ def make_datasets(config: Config) -> tuple[tf.data.Dataset, tf.data.Dataset]:
     def batches(split: str, training: bool) -> tf.data.Dataset:
         texts, translations = _read(config, split)
         source_ids = source.encode(tf.constant(texts), config.source_tokens).numpy()
-        target_ids = target.encode(tf.constant(translations), config.target_tokens)
+        target_ids = target.encode(tf.constant(translations), config.target_tokens + 1)
         examples = (source_ids, _token_ids.for_training(target_ids.numpy()))
         return _pipeline.batches(
             tf.data.Dataset.from_tensor_slices(examples),

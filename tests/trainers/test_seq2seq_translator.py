@@ -170,9 +170,8 @@ def test_the_score_is_the_mean_probability_of_the_answer(model, signatures, smok
     answer = ask(signatures, *texts)
     source_ids = model.source_vocabulary.encode(tf.constant(texts), smoke.source_tokens)
     answered = model.target_vocabulary.encode(
-        tf.constant(answer["target_text"]), smoke.target_tokens
+        tf.constant(answer["target_text"]), smoke.target_tokens + 1
     )
-    # A text that fills all tokens may have been cut there, so its end is not taught.
     framed = _token_ids.for_training(answered.numpy())
     inputs = {"source_ids": source_ids, "target_ids": tf.constant(framed[:, :-1])}
     logits = model(inputs).numpy()
@@ -181,8 +180,7 @@ def test_the_score_is_the_mean_probability_of_the_answer(model, signatures, smok
     probabilities = tf.nn.softmax(logits).numpy()
     for row in range(len(texts)):
         ids = [int(i) for i in framed[row, 1:] if i]
-        if _token_ids.END not in ids:
-            continue
+        assert ids[-1] == _token_ids.END
         chosen = [probabilities[row, place, i] for place, i in enumerate(ids)]
         mean = np.prod(np.array(chosen, np.float64)) ** (1 / len(chosen))
         assert answer["score"][row] == pytest.approx(mean, rel=1e-3)
@@ -261,15 +259,26 @@ def test_characters_that_mean_the_same_are_read_alike(signatures):
     np.testing.assert_allclose(answer["score"], answer["score"][0], rtol=1e-6)
 
 
+def test_a_target_is_taught_with_its_end_unless_it_was_cut():
+    start, end = _token_ids.START, _token_ids.END
+    ids = np.array([[7, 8, 9, 0], [7, 8, 9, 6], [0, 0, 0, 0], [7, 0, 0, 0]])
+    assert _token_ids.for_training(ids).tolist() == [
+        [start, 7, 8, 9, end],
+        [start, 7, 8, 9, 0],
+        [start, end, 0, 0, 0],
+        [start, 7, end, 0, 0],
+    ]
+
+
 def test_can_learn_one_batch_by_heart(smoke):
     config = dataclasses.replace(
-        smoke, dropout=0.0, units=64, embedding_units=32, epochs=200, learning_rate=0.01
+        smoke, dropout=0.0, units=64, embedding_units=32, global_batch_size=8
     )
     inputs, targets, weights = next(
         iter(seq2seq_translator.make_datasets(config)[0].take(1))
     )
     model = seq2seq_translator.make_model(config)
-    for _ in range(120):
+    for _ in range(100):
         loss = model.train_on_batch(inputs, targets, sample_weight=weights)[0]
     assert loss < 0.3  # of 2.3 at first
 
