@@ -25,6 +25,8 @@ _PIECES = 50
 # The learning rate falls to this share of its peak, as 0.0001 of gensim's 0.025.
 _LAST_RATE = 0.004
 _FILE = "word2vec"
+# What a data set may call its text; of translations the original is read.
+_TEXT_FEATURES = ("text", "source_text")
 
 Sentences = tuple[tuple[str, ...], ...]
 
@@ -37,8 +39,8 @@ def sentences(dataset: str, datasets_dir: str, stop_words: bool) -> Sentences:
     have nothing to teach and are left out.
 
     Args:
-        dataset: Its `text` feature is read, of the split `train`; of several, joined
-            by `+`, one after the other.
+        dataset: Its feature `text` or `source_text` is read, of the split `train`; of
+            several, joined by `+`, one after the other.
         datasets_dir: Folder that keeps data sets.
         stop_words: Whether `the`, `of` and the like are left out.
 
@@ -61,13 +63,18 @@ def _texts(name: str, datasets_dir: str) -> Iterator[str]:
     """The texts of one data set."""
     builder = _load.prepare(name, datasets_dir)
     features = builder.info.features
-    if "text" not in features or features["text"].np_dtype != np.object_:
+    found = [
+        key
+        for key in _TEXT_FEATURES
+        if key in features and features[key].np_dtype == np.object_
+    ]
+    if not found:
         raise UsageError(
             f"Data set `{name}` does not fit this model. Expected `text`, a string, "
             f"in its features. Received: {features}."
         )
     for example in builder.as_dataset(split="train").as_numpy_iterator():
-        yield example["text"].decode("utf-8", "replace")
+        yield example[found[0]].decode("utf-8", "replace")
 
 
 class SkipGram:

@@ -305,6 +305,10 @@ def test_joined_data_sets_are_read_one_after_the_other(datasets_dir):
     assert len(speeches) > 0
     assert len(reviews) > 0
     assert read("state_of_the_union+review_snippets") == speeches + reviews
+    # Of translations, the originals.
+    verses = read("bible_verses")
+    assert verses
+    assert read("bible_verses+state_of_the_union") == verses + speeches
 
 
 def test_a_data_set_without_text_is_one_clear_error(smoke):
