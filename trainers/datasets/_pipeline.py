@@ -20,8 +20,11 @@ def batches(
     training: bool,
     seed: int,
     cache: bool = True,
+    uncached_buffer: int = UNCACHED_BUFFER,
+    passes: int = 1,
     size: Callable[..., tf.Tensor] | None = None,
     transform: Transform | None = None,
+    transform_one: Transform | None = None,
 ) -> tf.data.Dataset:
     """Batches examples; in training shuffled anew each epoch.
 
@@ -35,13 +38,17 @@ def batches(
         training: Shuffles all examples, and applies `transform`.
         seed: Seed of the order and of the transform.
         cache: Keeps the decoded examples in memory after the first pass. Off for
-            data that do not fit; then the order is mixed within 10,000 examples.
+            data that do not fit; then the order is mixed within `uncached_buffer`.
+        uncached_buffer: Examples.
+        passes: How often one pass over the result goes through the examples: more
+            than once where they are so few that an epoch would be over in no time.
         size: Called with the tensors of many examples, returns what to sort them by
             [examples]: in training a batch then holds examples of about one size,
             such as length, and less padding. The order of the batches stays random.
         transform: Called with one batch's tensors and `seed`, [2] int64, new for
             each batch: for `tf.random.stateless_*`. Returns the tensors. It works on
             whole batches, which costs less than one call per example.
+        transform_one: The same for one example: where they differ in size until then.
 
     Returns:
         Finite dataset of tuples, axis 0 the batch.
@@ -52,18 +59,16 @@ def batches(
     if cache:
         dataset = dataset.cache()
     if training:
-        dataset = dataset.shuffle(
-            _shuffle_buffer(dataset, cache), seed=seed, reshuffle_each_iteration=True
-        )
+        dataset = dataset.repeat(passes)
+        buffer = _shuffle_buffer(dataset, cache, uncached_buffer)
+        dataset = dataset.shuffle(buffer, seed=seed, reshuffle_each_iteration=True)
+        if transform_one is not None:
+            dataset = _transformed(dataset, transform_one, seed)
     if training and size is not None:
         dataset = _alike_together(dataset, global_batch_size, size, seed)
     dataset = dataset.batch(global_batch_size, num_parallel_calls=tf.data.AUTOTUNE)
     if training and transform is not None:
-        seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2)
-        dataset = tf.data.Dataset.zip(dataset, seeds).map(
-            lambda batch, pair: transform(*batch, seed=pair),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
+        dataset = _transformed(dataset, transform, seed)
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
@@ -102,7 +107,18 @@ def _alike_together(
     return arranged.apply(tf.data.experimental.assert_cardinality(len(dataset)))
 
 
-def _shuffle_buffer(dataset: tf.data.Dataset, cached: bool) -> int:
+def _transformed(
+    dataset: tf.data.Dataset, transform: Transform, seed: int
+) -> tf.data.Dataset:
+    """Applies `transform` to each element, with a seed that is new for each."""
+    seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2)
+    return tf.data.Dataset.zip(dataset, seeds).map(
+        lambda element, pair: transform(*element, seed=pair),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+
+
+def _shuffle_buffer(dataset: tf.data.Dataset, cached: bool, uncached: int) -> int:
     """Returns the number of examples to mix: all of them where they fit."""
     examples = int(dataset.cardinality().numpy())
     if examples < 0:
@@ -111,4 +127,4 @@ def _shuffle_buffer(dataset: tf.data.Dataset, cached: bool) -> int:
             f"Received: cardinality {examples}."
         )
     # A smaller buffer than all mixes neighbours only.
-    return max(1, examples if cached else min(examples, UNCACHED_BUFFER))
+    return max(1, examples if cached else min(examples, uncached))
