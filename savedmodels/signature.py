@@ -100,7 +100,7 @@ def decode_image(encoded: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
         return tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
 
     def decode_one(data: tf.Tensor) -> tf.Tensor:
-        image = _decode_pixels(data, channels)
+        image = decode_pixels(data, channels)
         fits = tf.reduce_all(tf.shape(image)[:2] == [height, width])
         # Resizing to the same size changes nothing, but costs twice the decoding.
         image = tf.cond(fits, lambda: image, lambda: resize(image))
@@ -110,25 +110,19 @@ def decode_image(encoded: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
     return tf.map_fn(decode_one, encoded, fn_output_signature=spec)
 
 
-def parse_encoded_images(examples: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
-    """Takes the images out of tf.Examples, for a `classify` signature.
+def decode_pixels(data: tf.Tensor, channels: int) -> tf.Tensor:
+    """Decodes one image in its own size, inside a signature's graph.
+
+    An image that is neither PNG nor JPEG ends the request with INVALID_ARGUMENT. Of 16
+    bits a channel the upper 8 are kept, and transparency is ignored.
 
     Args:
-        examples: [batch] string, serialized tf.Examples with one encoded image each in
-            the feature `image/encoded`. One without it ends the request with
-            INVALID_ARGUMENT.
-        shape: (height, width, channels), as for `decode_image`.
+        data: [] string.
+        channels: 1 makes colours grey, 3 makes grey colours.
 
     Returns:
-        [batch, height, width, channels] uint8, 0..255.
+        [height, width, channels] uint8, 0..255.
     """
-    features = {ENCODED_IMAGE_FEATURE: tf.io.FixedLenFeature([], tf.string)}
-    parsed = tf.io.parse_example(examples, features)
-    return decode_image(parsed[ENCODED_IMAGE_FEATURE], shape)
-
-
-def _decode_pixels(data: tf.Tensor, channels: int) -> tf.Tensor:
-    """[height, width, channels] uint8 of one PNG or JPEG, in its own size."""
     is_jpeg = tf.io.is_jpeg(data)
     is_png = tf.strings.substr(data, 0, len(_PNG)) == _PNG
     # GIF and BMP decode to some numbers of channels and not to others.
@@ -153,6 +147,23 @@ def _decode_pixels(data: tf.Tensor, channels: int) -> tf.Tensor:
         lambda: tf.image.rgb_to_grayscale(decode(3)),
         lambda: decode(1),
     )
+
+
+def parse_encoded_images(examples: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
+    """Takes the images out of tf.Examples, for a `classify` signature.
+
+    Args:
+        examples: [batch] string, serialized tf.Examples with one encoded image each in
+            the feature `image/encoded`. One without it ends the request with
+            INVALID_ARGUMENT.
+        shape: (height, width, channels), as for `decode_image`.
+
+    Returns:
+        [batch, height, width, channels] uint8, 0..255.
+    """
+    features = {ENCODED_IMAGE_FEATURE: tf.io.FixedLenFeature([], tf.string)}
+    parsed = tf.io.parse_example(examples, features)
+    return decode_image(parsed[ENCODED_IMAGE_FEATURE], shape)
 
 
 def _spec(name: str, function: Callable[..., Any]) -> SignatureSpec:
