@@ -28,11 +28,11 @@ def main(argv: Sequence[str]) -> int:
 
     from trainers import _config
 
-    config = _config.from_dict(module.Config, _trained_config(path))
-    changes = [f"datasets_dir={arguments.datasets}"]
+    # In their place from the beginning: what it was trained on may be gone.
+    changes = {"datasets_dir": arguments.datasets}
     if arguments.dataset:
-        changes.append(f"dataset={arguments.dataset}")
-    config = _config.override(config, changes)
+        changes["dataset"] = arguments.dataset
+    config = _config.from_dict(module.Config, _trained_config(path) | changes)
 
     version = int(path.name)
     loaded = servable.load(path, arguments.model, version, only=[SIGNATURE])

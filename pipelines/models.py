@@ -31,6 +31,8 @@ def main(argv: Sequence[str]) -> int:
     for name in _catalog.dataset_names():
         print(_dataset(name, arguments.datasets))
     print("  tfds:<name>            any public data set of the same features")
+    print("  coco:<images>,<annotations.json>")
+    print("  voc:<folder>           your own images with boxes around objects")
     print(f"\nVersions in {arguments.store}")
     for line in _versions(folder):
         print(f"  {line}")

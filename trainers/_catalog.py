@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from savedmodels.errors import UsageError
 
 CATALOGUE_PREFIX = "tfds:"
+# The user's own images with boxes; see `datasets/_own_boxes.py`.
+OWN_PREFIXES = ("coco:", "voc:")
 # Between the names of data sets that are read one after the other.
 _AND = "+"
 
@@ -58,7 +60,8 @@ def load_dataset(name: str) -> types.ModuleType:
 
 def joined(name: str) -> list[str]:
     """Returns the names in `a+b`, or the only one."""
-    return name.split(_AND)
+    # The name of one's own folder may hold anything.
+    return [name] if name.startswith(OWN_PREFIXES) else name.split(_AND)
 
 
 def check_dataset(name: str) -> None:
@@ -66,7 +69,8 @@ def check_dataset(name: str) -> None:
 
     Args:
         name: As typed: `mnist`, `tfds:fashion_mnist`, `tfds:emnist/digits`; or several
-            of them, joined by `+`, for a model that reads any amount of text.
+            of them, joined by `+`, for a model that reads any amount of text; or
+            `coco:<images>,<annotations.json>` or `voc:<folder>`.
 
     Raises:
         UsageError: There is no such data set. Names the nearest there is.
@@ -85,9 +89,16 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
 
 
 def _check_single(name: str) -> None:
+    if name.startswith(OWN_PREFIXES):
+        # Not at the top: most commands never need it.
+        from trainers.datasets import _own_boxes
+
+        _own_boxes.check(name)
+        return
     if not name.startswith(CATALOGUE_PREFIX):
         if name not in dataset_names():
             known = [*dataset_names(), f"{CATALOGUE_PREFIX}<catalogue name>"]
+            known += [f"{prefix}<folder>" for prefix in OWN_PREFIXES]
             raise UsageError(_unknown("data set", name, known))
         return
     # Not at the top: most commands never need the catalogue.

@@ -1,7 +1,8 @@
 """From a data set's name to its examples: fetched, prepared once, then read.
 
 Under `datasets_dir`: `<name>/<version>/` for those of our own, `tfds/<name>/...`
-for those of the public catalogue, `downloads/` for what was fetched.
+for those of the public catalogue, `own_boxes/<hash>/...` for the user's, `downloads/`
+for what was fetched.
 """
 
 import collections
@@ -20,7 +21,7 @@ import tensorflow_datasets as tfds
 
 from savedmodels.errors import MaaskitError, UsageError
 from trainers._catalog import check_dataset, joined, load_dataset
-from trainers.datasets import _tfds
+from trainers.datasets import _own_boxes, _tfds
 from trainers.datasets._builder import DOWNLOADS, Builder
 from trainers.datasets._package import DatasetError, lock, say, told
 
@@ -42,6 +43,7 @@ def load(
     datasets_dir: Directory,
     *,
     like: type[Builder] | tfds.features.FeaturesDict,
+    decoders: Mapping[str, Any] | None = None,
 ) -> "tf.data.Dataset":
     """Returns the examples of one split, unbatched, in a fixed order.
 
@@ -54,6 +56,7 @@ def load(
         like: The data set that the model was written for, or features. Others must
             have these: same names, shapes, dtypes and numbers of classes; None fits
             every size and number.
+        decoders: TFDS's, by feature: `SkipDecoding` gives images as they were encoded.
 
     Returns:
         Dataset of tuples, one entry per feature of `like`, in its order:
@@ -74,7 +77,12 @@ def load(
     unprepared = _builder(name, pathlib.Path(datasets_dir))
     _check_features(name, unprepared.info.features, wanted)
     builder = prepare(name, datasets_dir)
-    dataset = builder.as_dataset(split=_slices(name, builder)[split])
+    dataset = builder.as_dataset(
+        split=_slices(name, builder)[split],
+        decoders=decoders,
+        # Batches are cached where they are made, and only there.
+        read_config=tfds.ReadConfig(try_autocache=False),
+    )
     keys = tuple(wanted)
     return dataset.map(lambda example: tuple(example[key] for key in keys))
 
@@ -86,7 +94,7 @@ def prepare(name: str, datasets_dir: Directory) -> tfds.core.DatasetBuilder:
     wait for each other, and what a killed one left is removed.
 
     Args:
-        name: `mnist`, or `tfds:<name>` for the public catalogue.
+        name: `mnist`, or `tfds:<name>` for the public catalogue, or the user's own.
         datasets_dir: Folder that keeps data sets, made if missing.
 
     Raises:
@@ -138,6 +146,8 @@ def facts(name: str, datasets_dir: Directory) -> dict[str, Any]:
     root = pathlib.Path(datasets_dir)
     if _tfds.is_catalogue(name):
         return _tfds.facts(name, root)
+    if _own_boxes.is_own(name):
+        return _own_boxes.facts(name, root)
     kind = builder_class(name)
     known = {
         "name": name,
@@ -190,6 +200,8 @@ def _facts_together(parts: list[dict[str, Any]]) -> dict[str, Any]:
 def _builder(name: str, root: pathlib.Path) -> tfds.core.DatasetBuilder:
     if _tfds.is_catalogue(name):
         return _tfds.builder(name, root)
+    if _own_boxes.is_own(name):
+        return _own_boxes.builder(name, root)
     return builder_class(name)(data_dir=root)
 
 
@@ -272,6 +284,14 @@ def _fits(
     found: tfds.features.FeatureConnector, wanted: tfds.features.FeatureConnector
 ) -> bool:
     """Whether shape, dtype and number of classes agree; None fits all."""
+    if isinstance(wanted, tfds.features.Sequence):
+        found_one = getattr(found, "feature", None)
+        return found_one is not None and _fits(found_one, wanted.feature)
+    if isinstance(wanted, tfds.features.FeaturesDict):
+        return isinstance(found, tfds.features.FeaturesDict) and all(
+            key in found and _fits(found[key], feature)
+            for key, feature in wanted.items()
+        )
     shapes = isinstance(found.shape, tuple) and len(found.shape) == len(wanted.shape)
     return (
         shapes
@@ -283,6 +303,11 @@ def _fits(
 
 
 def _described(feature: tfds.features.FeatureConnector) -> str:
+    if isinstance(feature, tfds.features.Sequence):
+        return f"a sequence of {_described(feature.feature)}"
+    if isinstance(feature, tfds.features.FeaturesDict):
+        parts = (f"`{key}` {_described(part)}" for key, part in feature.items())
+        return f"({', '.join(parts)})"
     if isinstance(feature.shape, Mapping):
         return str(feature)
     classes = getattr(feature, "num_classes", None)

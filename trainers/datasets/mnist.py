@@ -63,11 +63,26 @@ class Mnist(PackagedBuilder):
         Raises:
             DatasetError: The package does not hold MNIST as described above.
         """
-        arrays = _unpickle(read_member(package, MEMBER))
         return {
-            split: _examples(*_checked(split, *pair))
-            for split, pair in zip(self.ABOUT.splits, arrays, strict=True)
+            split: _examples(images, labels)
+            for split, (images, labels) in read_arrays(package).items()
         }
+
+
+def read_arrays(package: pathlib.Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Returns images [n, 28, 28, 1] uint8 and labels [n] int64 by split.
+
+    Args:
+        package: The package's file.
+
+    Raises:
+        DatasetError: The package does not hold MNIST as described above.
+    """
+    arrays = _unpickle(read_member(package, MEMBER))
+    return {
+        split: _checked(split, *pair)
+        for split, pair in zip(Mnist.ABOUT.splits, arrays, strict=True)
+    }
 
 
 class _ArrayUnpickler(pickle.Unpickler):
