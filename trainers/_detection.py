@@ -1,0 +1,336 @@
+"""What a detector is worth: average precision as the COCO challenge counts it.
+
+A detection is right if it overlaps an object of its class that no better detection
+has taken; overlap is the shared area over the joint area, and has to reach a
+threshold. Precision is the share of detections that are right, recall the share of
+objects that are found. The average of the precision over recalls, over thresholds of
+0.50 to 0.95 and over classes is `ap`.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import io
+from collections.abc import Sequence
+
+import numpy as np
+
+from trainers import _detection_pictures as pictures
+from trainers import _evaluation
+from trainers._evaluation import Answer, Evaluation
+from trainers._scenes import Split
+
+_ROWS = 64  # images in one request
+# Where a detection counts as one when images are judged: what is drawn too.
+SHOWN_SCORE = 0.3
+_RIGHT_OVERLAP = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What was found in one image.
+
+    Attributes:
+        boxes: [detections, 4] float, shares of the image, the best one first.
+        scores: [detections] float.
+        labels: [detections] int.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Precisions:
+    """Precision at recalls of 0, 0.01, ..., 1.
+
+    Attributes:
+        values: [thresholds, recalls, classes] float; -1 where a class has no objects.
+        overlaps: [thresholds] float, 0.50, 0.55, ..., 0.95.
+        recalls: [recalls] float.
+    """
+
+    values: np.ndarray
+    overlaps: np.ndarray
+    recalls: np.ndarray
+
+    def average(self, overlap: float | None = None, label: int | None = None) -> float:
+        """Returns the mean over thresholds, recalls and classes, or one of them.
+
+        Args:
+            overlap: A threshold; None for all.
+            label: A class; None for all that have objects.
+
+        Returns:
+            0 to 1; NaN where there are no objects.
+        """
+        values = self.values
+        if overlap is not None:
+            values = values[np.isclose(self.overlaps, overlap)]
+        if label is not None:
+            values = values[:, :, label]
+        known = values[values >= 0]
+        return float(known.mean()) if known.size else float("nan")
+
+
+def judge(answer: Answer, truth: Split, class_names: Sequence[str]) -> Evaluation:
+    """Judges a detector.
+
+    Args:
+        answer: Runs `serving_default`: `image` [batch] encoded, to `detection_boxes`,
+            `detection_scores`, `detection_classes` and `num_detections`.
+        truth: Images and what is to be found in them.
+        class_names: Name of each class.
+
+    Returns:
+        Metrics `ap`, `ap50` and `ap75` (the average precision, also where an overlap
+        of 0.50 or 0.75 is enough), and `ap/<class>` of each class that occurs.
+    """
+    found = detections(answer, truth.images)
+    precisions = average_precisions(truth, found, len(class_names))
+    metrics = {
+        "ap": precisions.average(),
+        "ap50": precisions.average(0.5),
+        "ap75": precisions.average(0.75),
+    }
+    counts = np.bincount(
+        np.concatenate([np.zeros(0, np.int64), *truth.labels]),
+        minlength=len(class_names),
+    )
+    for label in np.flatnonzero(counts):
+        metrics[f"ap/{class_names[label]}"] = precisions.average(label=int(label))
+    return Evaluation(
+        metrics=metrics,
+        panels=_panels(truth, found, precisions, class_names),
+        text=_text(precisions, truth, found, counts, class_names),
+    )
+
+
+def detections(answer: Answer, images: np.ndarray) -> list[Found]:
+    """Returns what is found in each image.
+
+    Args:
+        answer: As for `judge`.
+        images: [images] object, PNG or JPEG bytes.
+    """
+    answers = _evaluation.ask(answer, {"image": images}, _ROWS)
+    return [
+        Found(boxes[:count], scores[:count], labels[:count])
+        for boxes, scores, labels, count in zip(
+            answers["detection_boxes"],
+            answers["detection_scores"],
+            answers["detection_classes"],
+            answers["num_detections"],
+            strict=True,
+        )
+    ]
+
+
+def average_precisions(
+    truth: Split, found: Sequence[Found], classes: int
+) -> Precisions:
+    """Returns precisions by COCO's own code.
+
+    Args:
+        truth: What is to be found.
+        found: What was found, in the same images.
+        classes: Number of classes.
+    """
+    # Late, as they are needed here alone.
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    with contextlib.redirect_stdout(io.StringIO()):  # it tells every step
+        known = COCO()
+        known.dataset = _as_coco(truth, classes)
+        known.createIndex()
+        results = _as_results(truth, found)
+        if not results:
+            nothing = _nothing_found(truth, classes)
+            return nothing
+        evaluation = COCOeval(known, known.loadRes(results), "bbox")
+        evaluation.params.areaRng = [[0, 1e10]]  # of any size
+        evaluation.params.areaRngLbl = ["all"]
+        evaluation.params.maxDets = [100]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return Precisions(
+        evaluation.eval["precision"][:, :, :, 0, 0],
+        evaluation.params.iouThrs,
+        evaluation.params.recThrs,
+    )
+
+
+def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Returns shared area over joint area [n, m] of boxes [n, 4] and [m, 4]."""
+    upper = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    lower = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    shared = np.clip(lower - upper, 0, None).prod(axis=2)
+    areas, others_areas = (
+        (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) for b in (boxes, others)
+    )
+    joint = areas[:, None] + others_areas[None] - shared
+    return shared / np.maximum(joint, 1e-12)
+
+
+def matches(
+    boxes: np.ndarray, labels: np.ndarray, found: Found, least_overlap: float
+) -> np.ndarray:
+    """Returns which object each detection has found, [detections] int; -1 for none.
+
+    The best detection chooses first, of the objects of its class the one that it
+    overlaps most.
+    """
+    free = np.ones(len(boxes), bool)
+    taken = np.full(len(found.boxes), -1)
+    shared = overlaps(found.boxes, boxes)
+    for detection, label in enumerate(found.labels):
+        suits = free & (labels == label) & (shared[detection] >= least_overlap)
+        if suits.any():
+            best = int(np.argmax(np.where(suits, shared[detection], -1)))
+            taken[detection], free[best] = best, False
+    return taken
+
+
+def _as_coco(truth: Split, classes: int) -> dict:
+    """The content of a COCO annotation file."""
+    annotations = []
+    for image, (size, boxes, labels) in enumerate(
+        zip(truth.sizes, truth.boxes, truth.labels, strict=True)
+    ):
+        for box, label in zip(_pixels(boxes, size), labels, strict=True):
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image,
+                    "category_id": int(label),
+                    "bbox": box,
+                    "area": box[2] * box[3],
+                    "iscrowd": 0,
+                }
+            )
+    return {
+        "images": [{"id": image} for image in range(len(truth.images))],
+        "categories": [{"id": label} for label in range(classes)],
+        "annotations": annotations,
+    }
+
+
+def _as_results(truth: Split, found: Sequence[Found]) -> list[dict]:
+    """The content of a COCO result file."""
+    return [
+        {
+            "image_id": image,
+            "category_id": int(label),
+            "bbox": box,
+            "score": float(score),
+        }
+        for image, (size, part) in enumerate(zip(truth.sizes, found, strict=True))
+        for box, score, label in zip(
+            _pixels(part.boxes, size), part.scores, part.labels, strict=True
+        )
+    ]
+
+
+def _pixels(boxes: np.ndarray, size: np.ndarray) -> list[list[float]]:
+    """COCO's [left, top, width, height]."""
+    height, width = map(float, size)
+    return [
+        [
+            float(left * width),
+            float(top * height),
+            float((right - left) * width),
+            float((bottom - top) * height),
+        ]
+        for top, left, bottom, right in boxes.astype(np.float64)
+    ]
+
+
+def _nothing_found(truth: Split, classes: int) -> Precisions:
+    """COCO's code refuses an empty list of results."""
+    overlaps = np.linspace(0.5, 0.95, 10)
+    recalls = np.linspace(0, 1, 101)
+    values = np.full([len(overlaps), len(recalls), classes], -1.0)
+    for label in np.unique(np.concatenate([np.zeros(0, np.int64), *truth.labels])):
+        values[:, :, label] = 0
+    return Precisions(values, overlaps, recalls)
+
+
+def _panels(
+    truth: Split,
+    found: Sequence[Found],
+    precisions: Precisions,
+    class_names: Sequence[str],
+) -> dict[str, _evaluation.Panel]:
+    shown = [
+        Found(
+            *(part[f.scores >= SHOWN_SCORE] for part in (f.boxes, f.scores, f.labels))
+        )
+        for f in found
+    ]
+    taken = [
+        matches(boxes, labels, part, _RIGHT_OVERLAP)
+        for boxes, labels, part in zip(truth.boxes, truth.labels, shown, strict=True)
+    ]
+    drawn = [
+        pictures.Drawn(
+            image, boxes, labels, part.boxes, part.scores, part.labels, objects
+        )
+        for image, boxes, labels, part, objects in zip(
+            truth.images, truth.boxes, truth.labels, shown, taken, strict=True
+        )
+    ]
+    worst = sorted(drawn, key=lambda d: -d.mistakes)  # stable: the first ones first
+    draw = functools.partial(pictures.draw_images, class_names=class_names)
+    return {
+        "precision and recall": functools.partial(
+            pictures.draw_precisions, precisions, class_names
+        ),
+        "worst images": functools.partial(draw, [d for d in worst if d.mistakes]),
+        "first images": functools.partial(draw, drawn),
+        "scores": functools.partial(
+            pictures.draw_scores,
+            truth,
+            found,
+            functools.partial(matches, least_overlap=_RIGHT_OVERLAP),
+            SHOWN_SCORE,
+        ),
+    }
+
+
+def _text(
+    precisions: Precisions,
+    truth: Split,
+    found: Sequence[Found],
+    counts: np.ndarray,
+    class_names: Sequence[str],
+) -> str:
+    """A table by class."""
+    right, told = np.zeros_like(counts), np.zeros_like(counts)
+    for boxes, labels, part in zip(truth.boxes, truth.labels, found, strict=True):
+        sure = part.scores >= SHOWN_SCORE
+        part = Found(part.boxes[sure], part.scores[sure], part.labels[sure])
+        hits = matches(boxes, labels, part, _RIGHT_OVERLAP) >= 0
+        np.add.at(told, part.labels, 1)
+        np.add.at(right, part.labels[hits], 1)
+    width = max([len("all"), *map(len, class_names)])
+    lines = [
+        f"{len(truth.images):,} images; from a score of {SHOWN_SCORE} on:",
+        f"{'':>{width}}      ap    ap50  objects  found   wrong",
+    ]
+    rows = [
+        (class_names[label], label, counts[label], right[label], told[label])
+        for label in range(len(class_names))
+        if counts[label] or told[label]
+    ]
+    rows.append(("all", None, counts.sum(), right.sum(), told.sum()))
+    for name, label, objects, hits, claims in rows:
+        ap = precisions.average(label=label)
+        ap50 = precisions.average(0.5, label)
+        share = f"{hits / objects:6.1%}" if objects else "     -"
+        lines.append(
+            f"{name:>{width}}  {ap:6.3f}  {ap50:6.3f}  {objects:7,}  {share}  "
+            f"{claims - hits:6,}"
+        )
+    return "\n".join(lines)
