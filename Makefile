@@ -67,9 +67,9 @@ evaluate: $(READY) ## test metrics and confusion matrix of an exported MODEL; VE
 serve: $(READY) ## serve every model of STORE on gRPC PORT and REST REST_PORT; HOST=0.0.0.0 opens it to others
 	@exec $(PYTHON) -m pipelines.serve --store='$(STORE)' --host='$(HOST)' --port='$(PORT)' --rest_api_port='$(REST_PORT)'
 
-predict: $(READY) ## ask the running server about INPUT (.png .jpg .npy .json .txt, or a text); VERSION= HOST= PORT=
+predict: $(READY) ## ask the running server about INPUT (.png .jpg .npy .json .txt, or a text); VERSION= HOST= PORT=; OUTPUT=boxes.png draws the objects found, TILE= pixels
 	@$(if $(call needs,INPUT),)$(PYTHON) -m pipelines.predict $(call needs,MODEL) --input "$$INPUT" --server '$(HOST):$(PORT)' \
-	  $(call flag,--version,VERSION)
+	  $(call flag,--version,VERSION) $(call flag,--output,OUTPUT) $(call flag,--tile,TILE)
 
 score: $(READY) ## score INPUT (images, .npy, .txt, JSONL, TFRecord) into OUTPUT (.jsonl .csv) without a server; VERSION=
 	@$(PYTHON) -m pipelines.score $(call needs,MODEL) --input '$(call needs,INPUT)' --output '$(call needs,OUTPUT)' \

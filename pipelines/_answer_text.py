@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from pipelines import _boxes
+
 SHOWN = 10  # classes of one instance, and values of an array
 _BAR = 40  # characters of a score of 1
 
@@ -17,8 +19,10 @@ def one(key: object, outputs: Outputs) -> str:
         key: What was asked about, as a file's name.
         outputs: Values without the batch axis. `scores` of numbers in a vector is
             drawn, largest first; its names are `classes`, `labels`, or the positions;
-            `label` alone names the best.
+            `label` alone names the best. Boxes of objects are listed.
     """
+    if _boxes.are_given(outputs):
+        return _boxes.text(key, outputs)
     names = _names(outputs)
     if names is None:
         values = [f"  {alias}: {text(value)}" for alias, value in outputs.items()]
@@ -39,6 +43,8 @@ def one(key: object, outputs: Outputs) -> str:
 
 def line(key: object, outputs: Outputs) -> str:
     """Returns the answer to one of several instances on one line; see `one`."""
+    if _boxes.are_given(outputs):
+        return _boxes.line(key, outputs)
     names = _names(outputs)
     if names is None:
         cells = [f"{alias} {text(value)}" for alias, value in outputs.items()]

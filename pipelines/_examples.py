@@ -36,6 +36,8 @@ def write(
         (array,) = inputs.values()
         if array.dtype == np.uint8 and array.ndim == 4 and array.shape[-1] in (1, 3):
             return _write_images(folder / model, array[:IMAGE_ROWS])
+        if array.ndim == 1 and all(map(_image_ending, array)):
+            return _write_files(folder / model, array[:IMAGE_ROWS])
         if array.ndim == 1 and all(map(_is_text, array)):
             texts = folder / f"{model}.txt"
             texts.write_bytes(b"".join(text + b"\n" for text in array[:TEXT_ROWS]))
@@ -52,6 +54,15 @@ def _write_images(folder: pathlib.Path, images: np.ndarray) -> pathlib.Path:
     return folder / "00.png"
 
 
+def _write_files(folder: pathlib.Path, images: np.ndarray) -> pathlib.Path:
+    """Writes encoded images [n] as they are; returns the first file."""
+    folder.mkdir(exist_ok=True)
+    names = [f"{index:02}{_image_ending(data)}" for index, data in enumerate(images)]
+    for name, data in zip(names, images, strict=True):
+        (folder / name).write_bytes(data)
+    return folder / names[0]
+
+
 def _instances(inputs: Mapping[str, np.ndarray]) -> list[Any]:
     """The first rows as TF Serving's row format: bare values for a single input."""
     rows = [
@@ -62,6 +73,14 @@ def _instances(inputs: Mapping[str, np.ndarray]) -> list[Any]:
         (alias,) = inputs
         return [row[alias] for row in rows]
     return rows
+
+
+def _image_ending(value: Any) -> str | None:
+    """What the name of a PNG's or a JPEG's bytes should end in; None for others."""
+    if not isinstance(value, bytes):
+        return None
+    known = ((b"\x89PNG\r\n\x1a\n", ".png"), (b"\xff\xd8\xff", ".jpg"))
+    return next((ending for start, ending in known if value.startswith(start)), None)
 
 
 def _is_text(value: Any) -> bool:

@@ -67,10 +67,17 @@ def from_image(encoded: bytes, alias: str, info: TensorInfo, note: Note) -> np.n
     return np.array(encoded, dtype=object)
 
 
-def _pixels(encoded: bytes, info: TensorInfo, note: Note) -> np.ndarray:
-    # `image_alias` lets no other rank through.
-    height, width, *channels = (info.shape or ())[1:]
-    mode = {1: "L", 4: "RGBA"}.get(channels[0] or 3, "RGB") if channels else "L"
+def decode(encoded: bytes, mode: str, note: Note) -> PIL.Image.Image:
+    """Returns an image upright by its EXIF orientation, in 8 bits a channel.
+
+    Args:
+        encoded: A whole file.
+        mode: Pillow's: `L`, `RGB` or `RGBA`.
+        note: Told once that images lose their transparency.
+
+    Raises:
+        UnreadableError: The bytes are no image, or are cut short.
+    """
     try:
         with PIL.Image.open(io.BytesIO(encoded)) as file:
             image = PIL.ImageOps.exif_transpose(file)
@@ -79,13 +86,20 @@ def _pixels(encoded: bytes, info: TensorInfo, note: Note) -> np.ndarray:
                 image = PIL.Image.fromarray(high_bytes.astype(np.uint8))
             if mode != "RGBA" and image.has_transparency_data:
                 note("transparency", "Transparency in images is ignored.")
-            image = image.convert(mode)
+            return image.convert(mode)
     except PIL.UnidentifiedImageError as error:  # its text names a Python object
         text = "The image cannot be decoded: it is of no known kind."
         raise UnreadableError(text) from error
     except Exception as error:  # Pillow raises many kinds on damaged files
         reason = str(error).rstrip(".")
         raise UnreadableError(f"The image cannot be decoded: {reason}.") from error
+
+
+def _pixels(encoded: bytes, info: TensorInfo, note: Note) -> np.ndarray:
+    # `image_alias` lets no other rank through.
+    height, width, *channels = (info.shape or ())[1:]
+    mode = {1: "L", 4: "RGBA"}.get(channels[0] or 3, "RGB") if channels else "L"
+    image = decode(encoded, mode, note)
     size = (width or image.width, height or image.height)
     if image.size != size:
         note(

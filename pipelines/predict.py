@@ -1,10 +1,11 @@
-"""Asks the running server about a file or a text, and prints its answers.
+"""Asks the running server about a file or a text, and prints or draws its answers.
 
 Ends with 0 if every instance was answered, with 1 if some were refused (the reasons go
 to stderr) or no server answers, with 2 if what was typed does not fit.
 """
 
 import argparse
+import functools
 import glob
 import os
 import pathlib
@@ -16,17 +17,21 @@ import numpy as np
 from pipelines import (
     _answer_text,
     _batches,
+    _boxes,
     _cli,
+    _images,
     _inputs,
     _readers,
     _requests,
     _scorer,
     _sources,
+    _tiles,
 )
 from pipelines._inputs import Inputs
 from pipelines._progress import Notes
 from pipelines._sources import Refusal, Row
 from savedmodels.errors import MaaskitError, UsageError
+from serving.command_line import whole_number
 from serving.errors import (
     DeadlineExceededError,
     ServableNotFoundError,
@@ -50,6 +55,15 @@ def main(argv: Sequence[str]) -> int:
     with GrpcClient(arguments.server) as client:
         server = _Server(client, arguments)
         signature = server.signature(name)
+        output = pathlib.Path(arguments.output) if arguments.output else None
+        if output is not None:
+            _boxes.check_output(output, signature)
+        if _finds_objects(arguments.input, signature):
+            source = _sources.find(arguments.input)
+            _check_drawable(source, output)
+            ask = functools.partial(server.run, name)
+            detector = _tiles.Detector(ask, signature, arguments.tile, Notes())
+            return _print(_drawn(detector.answers(source), output))
         items: Iterable[Row | Refusal]
         if document is not None:
             items = _requests.rows(document, signature, path.name)
@@ -113,6 +127,43 @@ def _is_typed(given: str, signature: SignatureInfo) -> bool:
     return bool(_readers.text_alias(signature)) and not is_name and not there
 
 
+def _finds_objects(given: str, signature: SignatureInfo) -> bool:
+    """Whether `--input` names images in which the signature finds objects."""
+    takes = _boxes.are_given(signature.outputs) and _images.image_alias(signature)
+    return (
+        bool(takes)
+        and _readers.kind(given) in (None, "image")
+        and (pathlib.Path(given).suffix.lower() != ".json")
+    )
+
+
+def _check_drawable(source: _sources.Source, output: pathlib.Path | None) -> None:
+    kinds = {_readers.kind(name) for name in source.files}
+    if kinds != {"image"} or (output is not None and len(source.files) > 1):
+        raise UsageError(
+            f"These files cannot be looked at together. Expected "
+            f"{'one image, for one picture' if output else 'images alone'}. "
+            f"Received: {len(source.files)} files, such as {source.files[0]}."
+        )
+
+
+def _drawn(
+    told: Iterable[_tiles.Told], output: pathlib.Path | None
+) -> Iterator["_Told"]:
+    """Each answer, once its picture is written."""
+    for item in told:
+        if isinstance(item, Refusal):
+            yield item
+            continue
+        row, outputs, image = item
+        if output is not None:
+            found = _boxes.from_outputs(outputs).at_least(_boxes.SHOWN_SCORE)
+            _boxes.write(output, image, found)
+        yield row, outputs
+        if output is not None:
+            print(f"Drawn in {output}")
+
+
 def _typed(given: str, signature: SignatureInfo) -> Row:
     """The only instance, with the text itself as its name."""
     alias = _readers.text_alias(signature) or ""
@@ -167,6 +218,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="HOST:PORT",
         default="127.0.0.1:8500",
         help="gRPC address",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="PATH",
+        help="picture to draw: the image with the objects that were found (.png .jpg)",
+    )
+    parser.add_argument(
+        "--tile",
+        type=whole_number,
+        metavar="PIXELS",
+        help="side of the tiles that a large photo is cut into to find objects; 0 for "
+        "none (default: as the model is made)",
     )
     _cli.add_version(parser)
     parser.add_argument(
