@@ -4,11 +4,14 @@ Paper    Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transform
          Language Understanding", NAACL. Differs: starts from MiniLM (Wang et al. 2020;
          6 layers, made by sentence-transformers to embed sentences), and takes the
          mean over the tokens for the text's first mark
-Dataset  trainers/datasets/review_snippets.py   text [] string, label [] int64, 0..1
+Dataset  trainers/datasets/review_snippets.py   text [] string, label [] int64, 0..1;
+         in training, where there are ratings, the share that the mean rating gives
+         either class: sigmoid(rating / `rating_scale`) to the positive one
 Network  text -> word pieces -> token_ids [batch, tokens] -> BertEncoderV2 of
          tf-models-official -> mean over the tokens [batch, hidden] -> dropout
          -> logits [batch, 2]
-Loss     softmax cross-entropy on integer labels, nats per example
+Loss     softmax cross-entropy on these shares in training, and on the labels in
+         validation, nats per example
 Serves   serving_default   text     [batch] string, UTF-8; word pieces after the first
                                     `tokens` - 2 are not read
                         -> scores   [batch, 2] float32, each row sums to 1
@@ -36,7 +39,7 @@ from trainers._bert_start import Sizes, Start
 from trainers._config import check
 from trainers._evaluation import Answer, Evaluation
 from trainers._labelled_texts import LabelledTextsConfig
-from trainers.datasets import _pipeline
+from trainers.datasets import _pipeline, review_snippets
 
 _MARKS = 2  # one before and one after each text
 _WARM_UP = 0.1  # the share of steps in which the learning rate rises
@@ -56,6 +59,8 @@ class Config(LabelledTextsConfig):
         tokens: Word pieces of a text that are read, from its start, and two marks.
         dropout: Share of numbers dropped after each part of a layer, in training.
         weight_decay: Share of a weight that goes per step at learning rate 1.
+        rating_scale: The rating, of -4 to 4, that is worth odds of e to 1 in training;
+            0 for the labels alone. Of no meaning for data without ratings.
         vocabulary_size: For `none`: word pieces learnt from the training split; a
             start brings its own, and so with the sizes below.
         hidden_units: For `none`: numbers that stand for a token.
@@ -63,13 +68,14 @@ class Config(LabelledTextsConfig):
         heads: For `none`: attention heads of a layer; they share the hidden units.
     """
 
-    epochs: int = 2
+    epochs: int = 3
     global_batch_size: int = 32
     learning_rate: float = 1e-4
     pretrained: str = _bert_start.MINILM
     tokens: int = 48
     dropout: float = 0.1
     weight_decay: float = 0.01
+    rating_scale: float = 0.7
     vocabulary_size: int = 4_000
     hidden_units: int = 128
     layers: int = 2
@@ -80,6 +86,7 @@ class Config(LabelledTextsConfig):
         check(self, "pretrained", bool(self.pretrained), "`minilm`, `none` or a folder")
         check(self, "tokens", self.tokens > _MARKS, f"{_MARKS + 1} or more")
         check(self, "dropout", 0 <= self.dropout < 1, "0 or more, and below 1")
+        check(self, "rating_scale", self.rating_scale >= 0, "0 (off) or more")
         check(self, "weight_decay", self.weight_decay >= 0, "0 or more")
         for field in ("vocabulary_size", "hidden_units", "layers", "heads"):
             check(self, field, getattr(self, field) >= 1, "1 or more")
@@ -100,25 +107,28 @@ SMOKE = Config(
 
 
 def make_datasets(config: Config) -> tuple[tf.data.Dataset, tf.data.Dataset]:
-    """Returns (train, validation), both in batches of (token_ids, label)."""
+    """Returns (train, validation), both in batches of (token_ids, shares)."""
     pieces = _word_pieces(_start(config))
 
     def batches(split: str, training: bool) -> tf.data.Dataset:
         texts, labels = _labelled_texts.read(config, split)
         token_ids = pieces.token_ids(tf.constant(texts), config.tokens)
+        shares = np.eye(_labelled_texts.CLASSES, dtype=np.float32)[labels]
+        if training:
+            shares = _shares_of_ratings(config, shares)
         used = functools.partial(_used, padding=pieces.padding)
         examples = _pipeline.batches(
-            tf.data.Dataset.from_tensor_slices((token_ids, labels)),
+            tf.data.Dataset.from_tensor_slices((token_ids, shares)),
             config.global_batch_size,
             training=training,
             seed=config.seed,
-            size=lambda token_ids, label: used(token_ids),
+            size=lambda token_ids, shares: used(token_ids),
         )
         # No longer than the longest of the batch.
         return examples.map(
-            lambda token_ids, label: (
+            lambda token_ids, shares: (
                 token_ids[:, : tf.reduce_max(used(token_ids))],
-                label,
+                shares,
             )
         )
 
@@ -145,7 +155,7 @@ def make_model(config: Config) -> tf_keras.Model:
     model = tf_keras.Model(token_ids, logits, name="bert_text_classifier")
     model.compile(
         optimizer=_optimizer(config),
-        loss=tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        loss=tf_keras.losses.CategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
     model.word_pieces = pieces  # exported with the model
@@ -179,6 +189,17 @@ def make_examples(config: Config) -> dict[str, dict[str, np.ndarray]]:
 def evaluate(answer: Answer, config: Config, split: str = "test") -> Evaluation:
     """Judges whatever `answer` runs, on all examples of a split."""
     return _labelled_texts.evaluate(answer, config, split)
+
+
+def _shares_of_ratings(config: Config, shares: np.ndarray) -> np.ndarray:
+    """The share of either class of the training texts; as given without ratings."""
+    ratings = review_snippets.ratings(
+        config.dataset, "train", config.datasets_dir, config.domain
+    )
+    if ratings is None or not config.rating_scale:
+        return shares
+    positive = 1 / (1 + np.exp(-ratings / config.rating_scale))
+    return np.stack([1 - positive, positive], axis=1)
 
 
 def _used(token_ids: tf.Tensor, *, padding: int) -> tf.Tensor:
@@ -232,7 +253,5 @@ def _start(config: Config) -> Start:
 @functools.lru_cache(maxsize=2)
 def _learnt(size: int, dataset: str, datasets_dir: str, domain: str) -> tuple[str, ...]:
     """Word pieces of the training split alone."""
-    texts, _ = _labelled_texts.review_snippets.read(
-        dataset, "train", datasets_dir, domain
-    )
+    texts, _ = review_snippets.read(dataset, "train", datasets_dir, domain)
     return _wordpiece.learn(texts, size)

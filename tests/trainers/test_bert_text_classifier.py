@@ -19,6 +19,7 @@ from trainers import (
     lstm_text_classifier,
 )
 from trainers.bert_text_classifier import SMOKE, Config
+from trainers.datasets import review_snippets
 
 TEXTS = [b"The film is great!", b"unlike the dullest film", b"good"]
 
@@ -127,6 +128,22 @@ def test_training_batches_have_little_padding_and_hold_every_text(smoke):
     assert texts == len(_labelled_texts.read(smoke, "train")[0])
     counted = sum(len(labels) for _, labels in validation)
     assert counted == len(_labelled_texts.read(smoke, "validation")[0])
+
+
+def test_training_learns_shares_of_ratings_and_validation_counts_labels(smoke):
+    rated = review_snippets.ratings(
+        smoke.dataset, "train", smoke.datasets_dir, smoke.domain
+    )
+    train, validation = bert_text_classifier.make_datasets(smoke)
+    shares = np.concatenate([batch.numpy() for _, batch in train])
+    wanted = np.exp(rated / 0.7) / (1 + np.exp(rated / 0.7))
+    np.testing.assert_allclose(sorted(shares[:, 1]), sorted(wanted), rtol=1e-5)
+    np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-6)
+    assert set(np.concatenate([s.numpy() for _, s in validation]).ravel()) == {0, 1}
+
+    without = dataclasses.replace(smoke, rating_scale=0.0)
+    train, _ = bert_text_classifier.make_datasets(without)
+    assert set(np.concatenate([s.numpy() for _, s in train]).ravel()) == {0, 1}
 
 
 def test_the_learning_rate_rises_and_falls_in_straight_lines(smoke):
@@ -239,6 +256,7 @@ def test_the_label_is_the_name_of_the_class_with_the_larger_score(signatures):
         "tokens=2",
         "dropout=1",
         "weight_decay=-1",
+        "rating_scale=-1",
         "vocabulary_size=0",
         "hidden_units=0",
         "layers=0",

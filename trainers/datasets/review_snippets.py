@@ -1,7 +1,8 @@
 """Review snippets: 23,703 short texts of four kinds, and how positive people find them.
 
 Examples  text [] string, UTF-8; label [] int64, 1 (positive) where the mean rating is
-          above 0, else 0 (negative); domain [] int64, the place in `DOMAINS`
+          above 0, else 0 (negative); domain [] int64, the place in `DOMAINS`; rating []
+          float32, the mean, -4 to 4
 Licence   MIT
 Source    Hutto and Gilbert 2014, "VADER: A Parsimonious Rule-based Model for Sentiment
           Analysis of Social Media Text", ICWSM: sentences of film reviews, product
@@ -57,9 +58,9 @@ _LINE = re.compile(r"([^\t]+)\t(-?\d+(?:\.\d+)?)\t(.*\S.*)")
 
 
 class ReviewSnippets(PackagedBuilder):
-    """Builds `text` [] string, `label` [] int64 and `domain` [] int64."""
+    """Builds `text` [] string, `label` and `domain` [] int64, `rating` [] float32."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
     PACKAGE = Package(
         name="vaderSentiment",
         version="3.3.2",
@@ -76,11 +77,12 @@ class ReviewSnippets(PackagedBuilder):
 
     @classmethod
     def features(cls) -> tfds.features.FeaturesDict:
-        """Returns the text, its class and where it is from."""
+        """Returns the text, its class, where it is from and how it was rated."""
         return tfds.features.FeaturesDict(
             {
                 **LabelledTexts.features(),
                 "domain": tfds.features.ClassLabel(names=DOMAINS),
+                "rating": tfds.features.Tensor(shape=(), dtype=np.float32),
             }
         )
 
@@ -127,7 +129,6 @@ def class_names(name: str, datasets_dir: str) -> list[str]:
     return names
 
 
-@functools.lru_cache(maxsize=3)
 def read(
     name: str, split: str, datasets_dir: str, domain: str = ALL
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -146,14 +147,36 @@ def read(
         UsageError: There is no such data set or split, or its features do not fit.
         DatasetError: It cannot be fetched or prepared.
     """
+    texts, labels, *_ = _read(name, split, datasets_dir, domain)
+    return texts, labels
+
+
+def ratings(
+    name: str, split: str, datasets_dir: str, domain: str = ALL
+) -> np.ndarray | None:
+    """Returns what the texts of `read` were rated, [examples] float32, -4 to 4.
+
+    None where the data set has no ratings.
+    """
+    _, _, *rated = _read(name, split, datasets_dir, domain)
+    return rated[0] if rated else None
+
+
+@functools.lru_cache(maxsize=3)
+def _read(
+    name: str, split: str, datasets_dir: str, domain: str
+) -> tuple[np.ndarray, ...]:
+    """Texts, labels and, where there are any, ratings."""
     packaged = name == "review_snippets"
     like = ReviewSnippets if packaged else LabelledTexts
     examples = _load.load(name, split, datasets_dir, like=like)
-    texts, labels, *domains = examples.batch(len(examples)).get_single_element()
-    if not packaged or domain == ALL:
-        return texts.numpy(), labels.numpy()
-    chosen = domains[0].numpy() == DOMAINS.index(domain)
-    return texts.numpy()[chosen], labels.numpy()[chosen]
+    every = examples.batch(len(examples)).get_single_element()
+    texts, labels, *others = (column.numpy() for column in every)
+    if not packaged:
+        return texts, labels
+    domains, rated = others
+    chosen = slice(None) if domain == ALL else domains == DOMAINS.index(domain)
+    return texts[chosen], labels[chosen], rated[chosen]
 
 
 def _parse(archive: bytes) -> list[Snippet]:
@@ -279,4 +302,5 @@ def _examples(
             "text": snippet.text,
             "label": int(snippet.rating > 0),
             "domain": snippet.domain,
+            "rating": snippet.rating,
         }

@@ -27,6 +27,17 @@ def test_every_text_of_the_package_is_in_one_split_with_its_label(datasets_dir, 
     assert found == {text: int(rating > 0) for _, rating, text in rows}
 
 
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_ratings_are_those_of_the_texts_and_labels_their_signs(datasets_dir, domain):
+    known = {text.encode(): rating for _, rating, text in tiny.snippets()[domain]}
+    texts, labels = read("train", datasets_dir, domain)
+    rated = review_snippets.ratings(
+        "review_snippets", "train", str(datasets_dir), domain
+    )
+    assert rated == pytest.approx([known[text] for text in texts], rel=1e-6)
+    assert ((rated > 0) == (labels == 1)).all()
+
+
 def test_all_domains_together_are_each_of_them(datasets_dir):
     for split in SPLITS:
         each = [set(read(split, datasets_dir, domain)[0]) for domain in DOMAINS]
