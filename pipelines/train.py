@@ -50,6 +50,8 @@ def main(argv: Sequence[str]) -> int:
             metrics=fitted.metrics,
             dataset=_load.facts(config.dataset, config.datasets_dir),
             training_seconds=fitted.seconds,
+            # Set by a model that begins with somebody else's weights.
+            started_from=getattr(fitted.model, "started_from", None),
         ),
     )
     fitted.run.finish(exported.path)

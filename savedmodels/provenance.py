@@ -3,6 +3,8 @@
     created            UTC, ISO 8601
     config             every field of the training's Config
     dataset            name, version, licence, source, sha256 and sizes of the data
+    started_from       pretrained weights that the training began with: name, sha256;
+                       null where it began with random ones
     metrics            measured on the test split
     training_seconds   how long the training took, by the clock
     code_revision      git commit, "-dirty" where files differ; null outside git
@@ -50,6 +52,7 @@ def collect(
     metrics: Mapping[str, float],
     dataset: Mapping[str, Any],
     training_seconds: float,
+    started_from: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Returns what is known of a model's origin once it is trained.
 
@@ -58,12 +61,14 @@ def collect(
         metrics: Measured on the test split.
         dataset: Name, version, licence, source, sha256 and sizes of the data.
         training_seconds: Wall time of the training.
+        started_from: What pretrained weights it began with, if any.
     """
     now = datetime.datetime.now(datetime.UTC)
     return {
         "created": now.isoformat(timespec="seconds"),
         "config": config,
         "dataset": dataset,
+        "started_from": started_from,
         "metrics": metrics,
         "training_seconds": round(training_seconds, 1),
         "code_revision": code_revision(),

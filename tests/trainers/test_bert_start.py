@@ -1,5 +1,6 @@
 """A folder with something else in it is told in one sentence, before any training."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -41,6 +42,9 @@ def test_sizes_pieces_and_weights_are_read(tmp_path):
     )
     assert start.vocabulary == tuple(bert_start.PIECES)
     assert start.lower_case
+    written = (tmp_path / "model.safetensors").read_bytes()
+    digest = hashlib.sha256(written).hexdigest()
+    assert start.origin == {"name": str(tmp_path), "sha256": digest}
     wanted = bert_start.tensors()
     found = start.tensors()
     assert set(found) == set(wanted)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from savedmodels import provenance
 from savedmodels.errors import UsageError
 from tests.trainers import bert_numpy, bert_start
 from tests.trainers.fitting import only_run
@@ -75,6 +76,22 @@ def test_a_start_decides_the_sizes(started):
     trainable = sum(int(np.prod(w.shape)) for w in model.trainable_weights)
     assert trainable == wanted - pooler
     assert config.hidden_units != hidden
+
+
+def test_a_version_tells_what_it_started_from(started, smoke, tmp_path):
+    config, model, _ = started
+    record = provenance.collect(
+        config={},
+        metrics={},
+        dataset={},
+        training_seconds=0,
+        started_from=model.started_from,
+    )
+    provenance.write(tmp_path, record)
+    told = provenance.read(tmp_path)["started_from"]
+    assert told["name"] == config.pretrained
+    assert len(told["sha256"]) == 64
+    assert bert_text_classifier.make_model(smoke).started_from is None
 
 
 def test_more_tokens_than_a_start_has_positions_are_refused(started):
