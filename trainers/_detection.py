@@ -15,10 +15,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from savedmodels.errors import UsageError
 from trainers import _detection_pictures as pictures
 from trainers import _evaluation
 from trainers._evaluation import Answer, Evaluation
 from trainers._scenes import Split
+from trainers.datasets import _boxes
 
 _ROWS = 64  # images in one request
 # Where a detection counts as one when images are judged: what is drawn too.
@@ -79,15 +81,18 @@ def judge(answer: Answer, truth: Split, class_names: Sequence[str]) -> Evaluatio
 
     Args:
         answer: Runs `serving_default`: `image` [batch] encoded, to `detection_boxes`,
-            `detection_scores`, `detection_classes` and `num_detections`.
+            `detection_scores`, `detection_labels` and `num_detections`.
         truth: Images and what is to be found in them.
         class_names: Name of each class.
 
     Returns:
         Metrics `ap`, `ap50` and `ap75` (the average precision, also where an overlap
         of 0.50 or 0.75 is enough), and `ap/<class>` of each class that occurs.
+
+    Raises:
+        UsageError: The detector knows other classes.
     """
-    found = detections(answer, truth.images)
+    found = detections(answer, truth.images, class_names)
     precisions = average_precisions(truth, found, len(class_names))
     metrics = {
         "ap": precisions.average(),
@@ -107,24 +112,42 @@ def judge(answer: Answer, truth: Split, class_names: Sequence[str]) -> Evaluatio
     )
 
 
-def detections(answer: Answer, images: np.ndarray) -> list[Found]:
+def detections(
+    answer: Answer, images: np.ndarray, class_names: Sequence[str]
+) -> list[Found]:
     """Returns what is found in each image.
 
     Args:
-        answer: As for `judge`.
+        answer: As for `judge`. What it calls by none of the names is left out.
         images: [images] object, PNG or JPEG bytes.
+        class_names: Name of each class.
+
+    Raises:
+        UsageError: It has no other names than other ones.
     """
     answers = _evaluation.ask(answer, {"image": images}, _ROWS)
-    return [
-        Found(boxes[:count], scores[:count], labels[:count])
-        for boxes, scores, labels, count in zip(
-            answers["detection_boxes"],
-            answers["detection_scores"],
-            answers["detection_classes"],
-            answers["num_detections"],
-            strict=True,
+    # By name: a model trained on other data has other numbers for the same classes.
+    numbers = {name: label for label, name in enumerate(class_names)}
+    found, strange = [], set()
+    for boxes, scores, names, count in zip(
+        answers["detection_boxes"],
+        answers["detection_scores"],
+        answers["detection_labels"],
+        answers["num_detections"],
+        strict=True,
+    ):
+        texts = [name.decode("utf-8", "replace") for name in names[:count]]
+        labels = np.array([numbers.get(text, -1) for text in texts], int)
+        strange.update(set(texts) - set(numbers))
+        known = labels >= 0
+        found.append(Found(boxes[:count][known], scores[:count][known], labels[known]))
+    if strange and not any(len(part.labels) for part in found):
+        raise UsageError(
+            "The model does not know the classes of this data set. Expected "
+            f"{_boxes.listed(class_names)}. "
+            f"Received: {_boxes.listed(sorted(strange))}."
         )
-    ]
+    return found
 
 
 def average_precisions(
