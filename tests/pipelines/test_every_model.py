@@ -202,6 +202,27 @@ def test_predict_shows_the_answer_to_the_first_example(exported, server, name, c
     assert shown.out.strip()
 
 
+def test_predict_draws_what_a_model_finds(exported, server, name, tmp_path, capsys):
+    _, wanted = exported[name]["serving_default"]
+    output = tmp_path / "drawn.png"
+    arguments = [
+        name,
+        f"--input={exported[name]['first example']}",
+        f"--server={server.grpc_address}",
+        f"--output={output}",
+    ]
+    code = predict.main(arguments)
+    shown = capsys.readouterr()
+    if "detection_boxes" not in wanted:
+        assert code == 2
+        assert "There are no boxes to draw" in shown.err
+        return
+    assert code == 0, shown.err
+    assert f"Drawn in {output}" in shown.out
+    with PIL.Image.open(output) as picture:
+        assert min(picture.size) > 100
+
+
 def test_score_answers_every_example(exported, folders, name, tmp_path, capsys):
     inputs, _ = exported[name]["serving_default"]
     request = json.loads((folders.examples / f"{name}.json").read_text())

@@ -169,6 +169,12 @@ def test_a_mistake_is_one_line(tmp_path, address, capsys, model, value, more, to
     assert told in line
 
 
+def test_a_picture_of_boxes_needs_a_model_that_gives_boxes(tmp_path, address, capsys):
+    output = f"--output={tmp_path / 'boxes.png'}"
+    assert run(address, "light", write_json(tmp_path, INSTANCE), output) == 2
+    assert "There are no boxes to draw" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xff"])
 def test_broken_json_is_one_line(tmp_path, address, capsys, content):
     (tmp_path / "x.json").write_bytes(content)
