@@ -122,10 +122,12 @@ class Start:
         content = self.read("model.safetensors")
         try:
             tensors = safetensors.numpy.load(content)
-        except (safetensors.SafetensorError, KeyError, ValueError) as error:
-            raise wrong(
-                self.name, "tensors in `model.safetensors`", str(error)
-            ) from error
+        except KeyError as error:  # numpy has no BF16, for one
+            expected = "tensors of F32, F16 or F64 in `model.safetensors`"
+            raise wrong(self.name, expected, str(error.args[0])) from error
+        except (safetensors.SafetensorError, ValueError) as error:
+            expected = "tensors in `model.safetensors`"
+            raise wrong(self.name, expected, str(error)) from error
         return {
             name.removeprefix("bert."): tensor.astype(np.float32)
             for name, tensor in tensors.items()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -94,6 +95,15 @@ def test_a_cut_off_file_of_weights_is_told(tmp_path):
     path = bert_start.write(tmp_path) / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     assert "tensors in `model.safetensors`" in refused(tmp_path)
+
+
+def test_numbers_that_numpy_does_not_have_are_told(tmp_path):
+    bert_start.write(tmp_path)
+    tensor = {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}
+    head = json.dumps({"a": tensor}).encode()
+    content = struct.pack("<Q", len(head)) + head + b"\x80\x3f"
+    (tmp_path / "model.safetensors").write_bytes(content)
+    assert "Received: BF16" in refused(tmp_path)
 
 
 @pytest.mark.parametrize(
