@@ -11,27 +11,22 @@ whose pixels have the lowest hashes, so that equal images never lie in two split
 
 import functools
 import hashlib
-import io
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import PIL.Image
 import tensorflow_datasets as tfds
 import tqdm
 
 from savedmodels.errors import UsageError
 from trainers._catalog import OWN_PREFIXES
-from trainers.datasets import _boxes, _coco, _voc
+from trainers.datasets import _boxes, _coco, _own_images, _voc
 from trainers.datasets._boxes import Annotated, Annotations
 from trainers.datasets._package import DatasetError, say
 
 FOLDER = "own_boxes"
 
 _HELD_OUT = 0.1  # share of the images for validation, and again for the test
-# Larger images are stored with so long a longer side: no network here sees more.
-_LARGEST = 2048  # pixels
 
 
 def is_own(name: str) -> bool:
@@ -147,7 +142,7 @@ class OwnBoxes(tfds.core.GeneratorBasedBuilder):
         self, images: Sequence[Annotated]
     ) -> Iterator[tuple[int, Mapping[str, Any]]]:
         for key, image in enumerate(images):
-            encoded, size, scale = _stored(image.path)
+            encoded, size, scale = _own_images.stored(image.path)
             kept, boxes = _boxes.clip(image.boxes * scale, (0, 0, *size), least=0)
             yield key, _boxes.example(encoded, boxes, image.labels[kept], size)
 
@@ -159,8 +154,8 @@ class OwnBoxes(tfds.core.GeneratorBasedBuilder):
         )
         for position, image in enumerate(images):
             try:
-                pixels = _open(image.path)
-            except _UnreadableError as error:
+                pixels = _own_images.decode(image.path)
+            except _own_images.UnreadableError as error:
                 self._left_out.append(f"{image.path.name}: {error}")
                 continue
             frame = (0, 0, pixels.height, pixels.width)
@@ -189,10 +184,6 @@ class OwnBoxes(tfds.core.GeneratorBasedBuilder):
                 f"{len(set(hashes.values()))} that can be read, of {count:,}."
             )
         return hashes
-
-
-class _UnreadableError(Exception):
-    """An image cannot be read; says why."""
 
 
 def _places(name: str) -> tuple[pathlib.Path, pathlib.Path | None]:
@@ -238,34 +229,3 @@ def _split(hashes: Sequence[str]) -> dict[str, set[str]]:
         "validation": set(ordered[held_out : 2 * held_out]),
         "test": set(ordered[:held_out]),
     }
-
-
-def _open(path: pathlib.Path) -> PIL.Image.Image:
-    """The image in 8-bit colours, whatever it is stored as."""
-    try:
-        with PIL.Image.open(path) as file:
-            if file.mode.startswith("I"):  # 16-bit grey, which `convert` would clip
-                high_bytes = (np.asarray(file).astype(np.int64) >> 8).clip(0, 255)
-                return PIL.Image.fromarray(high_bytes.astype(np.uint8)).convert("RGB")
-            return file.convert("RGB")
-    except PIL.UnidentifiedImageError as error:
-        raise _UnreadableError("no image of a known kind") from error
-    except Exception as error:  # Pillow raises many kinds on damaged files
-        raise _UnreadableError(str(error).rstrip(".")) from error
-
-
-def _stored(path: pathlib.Path) -> tuple[bytes, tuple[int, int], float]:
-    """The file as it is stored, its height and width, and their share of before."""
-    image = _open(path)
-    with PIL.Image.open(path) as file:
-        as_it_is = file.format in ("JPEG", "PNG") and file.mode in ("RGB", "L")
-    largest = max(image.size)
-    if as_it_is and largest <= _LARGEST:
-        return path.read_bytes(), (image.height, image.width), 1.0
-    scale = min(_LARGEST / largest, 1.0)
-    if scale < 1:
-        size = [max(round(side * scale), 1) for side in image.size]
-        image = image.resize(size, PIL.Image.Resampling.LANCZOS, reducing_gap=2.0)
-    file = io.BytesIO()
-    image.save(file, "png", compress_level=1)
-    return file.getvalue(), (image.height, image.width), scale
