@@ -42,21 +42,15 @@ def read(folder: pathlib.Path, file: pathlib.Path) -> Annotations:
     if len(set(names.values())) < len(names):
         raise _wrong(file, "two `categories` have the same name")
 
-    labels = {key: label for label, key in enumerate(sorted(names))}
+    labels = {key: label for label, key in enumerate(sorted(names, key=_order))}
     boxes: dict[Any, list[list[float]]] = {key: [] for key in files}
     classes: dict[Any, list[int]] = {key: [] for key in files}
-    crowds = 0
     for place, annotation in enumerate(annotations):
-        image, category = (annotation.get(k) for k in ("image_id", "category_id"))
-        if image not in files:
-            raise _wrong(file, f"annotation {place} has the unknown image {image!r}")
-        if category not in names:
-            raise _wrong(file, f"annotation {place} has the unknown class {category!r}")
-        if annotation.get("iscrowd"):
-            crowds += 1
-            continue
-        boxes[image].append(_box(file, place, annotation.get("bbox")))
-        classes[image].append(labels[category])
+        image, category = _known(file, place, annotation, files, names)
+        if not annotation.get("iscrowd"):
+            boxes[image].append(_box(file, place, annotation.get("bbox")))
+            classes[image].append(labels[category])
+    crowds = sum(bool(annotation.get("iscrowd")) for annotation in annotations)
     return Annotations(
         class_names=tuple(names[key] for key in labels),
         images=tuple(
@@ -92,6 +86,29 @@ def _by_id(
             raise _wrong(file, f"the id {identity!r} stands twice in `{key}`")
         found[identity] = text
     return found
+
+
+def _order(identity: int | str) -> tuple[bool, int | str]:
+    """Numbers first: they cannot be compared with text."""
+    return isinstance(identity, str), identity
+
+
+def _known(
+    file: pathlib.Path,
+    place: int,
+    annotation: Mapping[str, Any],
+    files: Mapping[Any, str],
+    names: Mapping[Any, str],
+) -> tuple[Any, Any]:
+    """The image and the class of an annotation, by their ids."""
+    image, category = (annotation.get(key) for key in ("image_id", "category_id"))
+    for what, identity, known in (("image", image, files), ("class", category, names)):
+        # A list, say, cannot be looked up at all.
+        if not isinstance(identity, int | str) or identity not in known:
+            raise _wrong(
+                file, f"annotation {place} has the unknown {what} {identity!r}"
+            )
+    return image, category
 
 
 def _check_files(file: pathlib.Path, folder: pathlib.Path, names: list[str]) -> None:

@@ -14,7 +14,7 @@ import hashlib
 import math
 import pathlib
 import xml.etree.ElementTree
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -56,6 +56,13 @@ def read(folder: pathlib.Path) -> Annotations:
             f"files in `{folder}`. Received: {len(missing):,} files without: "
             f"{listed(missing)}. Put the images beside them, or take the files away."
         )
+    return _numbered(parts, digest.hexdigest())
+
+
+def _numbered(
+    parts: Sequence[tuple[pathlib.Path, list[tuple[str, list[float]]]]], sha256: str
+) -> Annotations:
+    """Class names, of which the files know no list, as numbers."""
     names = sorted({name for _, objects in parts for name, _ in objects})
     labels = {name: label for label, name in enumerate(names)}
     return Annotations(
@@ -68,7 +75,7 @@ def read(folder: pathlib.Path) -> Annotations:
             )
             for image, objects in parts
         ),
-        sha256=digest.hexdigest(),
+        sha256=sha256,
         notes=(),
     )
 

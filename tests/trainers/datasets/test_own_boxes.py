@@ -248,6 +248,8 @@ def broken(content, what):
     first, image = changed["annotations"][0], changed["images"][0]
     if what == "class":
         first["category_id"] = 99
+    elif what == "list id":
+        first["category_id"] = [7]
     elif what == "image":
         first["image_id"] = 99
     elif what == "box":
@@ -273,6 +275,7 @@ def broken(content, what):
     ("what", "told"),
     [
         ("class", "annotation 0 has the unknown class 99"),
+        ("list id", r"annotation 0 has the unknown class \[7\]"),
         ("image", "annotation 0 has the unknown image 99"),
         ("box", r"annotation 0 has the `bbox` \[1, 2, 3\], not four numbers"),
         ("infinite", "annotation 0 has the `bbox` .*inf"),
