@@ -24,6 +24,7 @@ LABELS, CLASSES, COUNT = "detection_labels", "detection_classes", "num_detection
 
 SHOWN_SCORE = 0.3  # objects of lower scores are counted only
 _LISTED = 20  # objects of one image that are told one by one
+_LEAST_FONT = 10  # pixels: smaller is no longer read
 _ENDINGS = (".png", ".jpg", ".jpeg")
 
 
@@ -162,17 +163,21 @@ def draw(image: PIL.Image.Image, found: Detections) -> PIL.Image.Image:
     )
     drawing = PIL.ImageDraw.Draw(canvas)
     thick = max(round(min(canvas.size) / 300), 2)
+    edges = found.boxes * np.tile([canvas.height, canvas.width], 2)
+    # As large as the objects let it be, or labels would cover the small ones.
+    typical = np.median(edges[:, 2] - edges[:, 0]) if len(found) else 0
+    largest = max(max(canvas.size) / 40, _LEAST_FONT)
     font = PIL.ImageFont.load_default(
-        size=float(np.clip(max(canvas.size) / 50, 11, 40))
+        size=float(np.clip(typical / 3, _LEAST_FONT, largest))
     )
-    everything = list(zip(found.boxes, found.scores, found.labels, strict=True))
+    everything = list(zip(edges, found.scores, found.labels, strict=True))
     for box, score, label in reversed(everything):
         colour = _colour(label)
-        top, left, bottom, right = box * np.tile([canvas.height, canvas.width], 2)
+        top, left, bottom, right = box
         drawing.rectangle(
             (left, top, max(right, left), max(bottom, top)), outline=colour, width=thick
         )
-        words = f"{label} {score:.2f}"
+        words = f"{label}: {score:.0%}"
         _, _, width, height = drawing.textbbox((0, 0), words, font=font)
         # Above the box where there is room, and never beyond the right edge.
         y = top - height - thick if top >= height + thick else top

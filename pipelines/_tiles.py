@@ -2,7 +2,7 @@
 
 A detector makes a photo fit into a square, and in a photo much larger than that square
 small objects would vanish. So it is cut into tiles of the square's size that overlap by
-a quarter: an object up to that size lies whole in one of them at least. Put together,
+two fifths: an object up to that size lies whole in one of them at least. Put together,
 what lies whole in its tile comes before what an edge may have cut.
 """
 
@@ -22,13 +22,13 @@ from serving.servable import SignatureInfo
 # What a model may say of the square that it looks at: its side in pixels.
 SIDE = "canvas_size"
 
-_OVERLAP = 0.25  # share of a tile
+_OVERLAP = 0.4  # share of a tile
 _LARGE = 2  # times the square: larger photos are cut into tiles
 _ROWS = 16  # tiles a request
 _SAME = 0.5  # shared over joint area: two boxes of one object
 _INSIDE = 0.6  # share of a box that lies in another one: a part of the same object
 _ORIENTATION = 0x0112  # EXIF's tag; 1 is upright
-_EDGE = 0.01  # share of a tile: what ends so near to its edge may be cut
+_EDGE = 0.03  # share of a tile: what ends so near to its edge may be cut
 
 Outputs = dict[str, np.ndarray]  # without the batch axis
 Frame = tuple[int, int, int, int]  # top, left, bottom, right in pixels

@@ -63,7 +63,10 @@ def main(argv: Sequence[str]) -> int:
             _check_drawable(source, output)
             ask = functools.partial(server.run, name)
             detector = _tiles.Detector(ask, signature, arguments.tile, Notes())
-            return _print(_drawn(detector.answers(source), output))
+            code = _print(_drawn(detector.answers(source), output))
+            if output is not None and code == 0:
+                print(f"\nDrawn in {output}")
+            return code
         items: Iterable[Row | Refusal]
         if document is not None:
             items = _requests.rows(document, signature, path.name)
@@ -160,8 +163,6 @@ def _drawn(
             found = _boxes.from_outputs(outputs).at_least(_boxes.SHOWN_SCORE)
             _boxes.write(output, image, found)
         yield row, outputs
-        if output is not None:
-            print(f"Drawn in {output}")
 
 
 def _typed(given: str, signature: SignatureInfo) -> Row:

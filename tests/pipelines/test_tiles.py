@@ -134,7 +134,7 @@ def test_the_size_of_tiles_may_be_chosen(tmp_path):
     assert outputs["num_detections"] == len(boxes)
 
 
-def test_tiles_cover_the_photo_and_overlap_by_a_quarter():
+def test_tiles_cover_the_photo_and_overlap_by_two_fifths():
     for height, width, side in ((700, 1000, 128), (129, 128, 128), (50, 999, 100)):
         places = _tiles.frames(height, width, side)
         seen = np.zeros([height, width], int)
@@ -143,7 +143,7 @@ def test_tiles_cover_the_photo_and_overlap_by_a_quarter():
             seen[top:bottom, left:right] += 1
         assert seen.min() >= 1
         for edges in ({p[0] for p in places}, {p[1] for p in places}):
-            assert all(np.diff(sorted(edges)) <= 0.75 * side + 1)
+            assert all(np.diff(sorted(edges)) <= 0.6 * side + 1)
 
 
 def test_one_object_that_two_tiles_call_by_two_names_is_one():
