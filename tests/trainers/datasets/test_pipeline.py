@@ -94,9 +94,14 @@ def test_the_same_seed_gives_the_same_batches_again(cache):
 
 
 @pytest.mark.parametrize("begun", [1, 3])
-def test_a_resumed_run_sees_what_it_would_have_seen(begun):
+@pytest.mark.parametrize(
+    "more",
+    [{"transform": with_seed}, {"transform_one": with_seed}, {"passes": 3}],
+    ids=["transform", "transform_one", "passes"],
+)
+def test_a_resumed_run_sees_what_it_would_have_seen(begun, more):
     def make():
-        return batches(examples(), 32, training=True, seed=3, transform=with_seed)
+        return batches(examples(), 32, training=True, seed=3, **more)
 
     whole, resumed = make(), make()
     for _ in range(begun):
@@ -115,6 +120,24 @@ def test_a_transform_gets_new_seeds_for_each_batch_and_pass():
     dataset = batches(examples(), 25, training=True, seed=3, transform=shows_seed)
     seeds = [tuple(batch[0][0].numpy()) for _ in range(3) for batch in dataset]
     assert len(set(seeds)) == 3 * 4
+
+
+def test_every_example_gets_a_seed_of_its_own_before_batches_are_made():
+    def shows_seed(number, label, seed):
+        return tf.ones([4]) * number, seed
+
+    dataset = batches(examples(), 32, training=True, seed=3, transform_one=shows_seed)
+    found = [(number, seed) for _ in range(2) for number, seed in dataset]
+    assert found[0][0].shape == (32, 4)
+    seeds = np.concatenate([seed for _, seed in found])
+    assert len(np.unique(seeds, axis=0)) == 2 * SIZE
+
+
+def test_few_examples_may_be_gone_through_more_than_once_in_a_pass():
+    dataset = batches(examples(7), 4, training=True, seed=1, passes=3)
+    assert dataset.cardinality() == 6
+    (order,) = passes(dataset, 1)
+    assert sorted(order) == sorted([*range(7)] * 3)
 
 
 def test_the_source_is_read_once():
