@@ -2,12 +2,12 @@
 
 import dataclasses
 import json
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytest
 
 from savedmodels.errors import UsageError
-from trainers import _config
+from trainers import _catalog, _config
 from trainers._config import TrainConfig, as_dict, fingerprint, from_dict, override
 
 
@@ -150,3 +150,39 @@ def test_equal_training_has_an_equal_fingerprint_wherever_its_data_lie():
 def test_fields_of_a_type_that_nobody_can_type_are_a_mistake_of_the_model():
     with pytest.raises(TypeError, match="cannot be overridden"):
         _config._parse("{}", dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OfTwo(TrainConfig):
+    """A Config of two data sets."""
+
+    FOR_DATASET: ClassVar = {"state_of_the_union": {"epochs": 7, "learning_rate": 0.5}}
+
+    dataset: str = "mnist"
+    epochs: int = 3
+    learning_rate: float = 0.1
+
+
+def test_a_data_set_brings_its_own_values():
+    config = _config.override(OfTwo(), ["dataset=state_of_the_union"])
+    assert (config.epochs, config.learning_rate) == (7, 0.5)
+
+
+def test_what_is_typed_or_changed_already_goes_before_what_a_data_set_brings():
+    typed = ["epochs=2", "dataset=state_of_the_union"]
+    assert _config.override(OfTwo(), typed).epochs == 2
+    changed = _config.override(OfTwo(epochs=4), ["dataset=state_of_the_union"])
+    assert (changed.epochs, changed.learning_rate) == (4, 0.5)
+
+
+def test_the_same_data_set_changes_nothing():
+    trained = _config.override(OfTwo(), ["dataset=state_of_the_union", "epochs=3"])
+    assert _config.override(trained, ["dataset=state_of_the_union"]).epochs == 3
+    assert _config.override(OfTwo(), ["dataset=mnist"]) == OfTwo()
+
+
+def test_what_a_data_set_brings_fits_its_config():
+    for name in _catalog.model_names():
+        config = _catalog.load_model(name).Config()
+        for dataset in config.FOR_DATASET:
+            _config.override(config, [f"dataset={dataset}"])
