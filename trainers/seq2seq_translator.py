@@ -47,6 +47,8 @@ from trainers._evaluation import Answer, Evaluation
 from trainers.datasets import _pipeline, _text_pairs
 
 _EXAMPLE_ROWS = 32
+# Batches whose rows are sorted by length together.
+_WINDOW = 20
 
 Vocabulary = _token_ids.Characters | _token_ids.Subwords
 
@@ -89,7 +91,7 @@ class Config(TrainConfig):
     global_batch_size: int = 256
     learning_rate: float = 6e-3
     tokens: Literal["characters", "subwords"] = "characters"
-    vocabulary_size: int = 6_000
+    vocabulary_size: int = 4_000
     source_tokens: int = 48
     target_tokens: int = 10
     embedding_units: int = 64
@@ -127,18 +129,22 @@ SMOKE = Config(
 def make_datasets(config: Config) -> tuple[tf.data.Dataset, tf.data.Dataset]:
     """Returns (train, validation), batches of (ids in, ids out, 1 for each token)."""
     source, target = _vocabularies(config)
+    size = config.global_batch_size
 
     def batches(split: str, training: bool) -> tf.data.Dataset:
-        texts, translations = _read(config, split)
-        source_ids = source.encode(tf.constant(texts), config.source_tokens).numpy()
-        target_ids = target.encode(tf.constant(translations), config.target_tokens + 1)
-        examples = (source_ids, _token_ids.for_training(target_ids.numpy()))
-        return _pipeline.batches(
+        texts, translations = (tf.constant(texts) for texts in _read(config, split))
+        source_ids = source.encode(texts, config.source_tokens).numpy()
+        target_ids = target.encode(translations, config.target_tokens + 1).numpy()
+        examples = (source_ids, _token_ids.for_training(target_ids))
+        windows = _pipeline.batches(
             tf.data.Dataset.from_tensor_slices(examples),
-            config.global_batch_size,
+            _WINDOW * size,
             training=training,
             seed=config.seed,
-        ).map(_as_taught)
+            transform=functools.partial(_alike_together, size=size),
+        )
+        count = tf.data.experimental.assert_cardinality(-(-len(source_ids) // size))
+        return windows.rebatch(size).apply(count).map(_as_taught)
 
     return batches("train", training=True), batches("validation", training=False)
 
@@ -251,6 +257,23 @@ def _encoder(vocabulary_size: int, config: Config) -> keras.Model:
         keras.layers.LSTM(config.units // 2, return_sequences=True)
     )(x)
     return keras.Model(source_ids, memory, name="encoder")
+
+
+def _alike_together(
+    source_ids: tf.Tensor, framed_ids: tf.Tensor, *, seed: tf.Tensor, size: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Orders the rows of a window so that batches are of rows of about one length.
+
+    So a batch has little padding, and the batches come in random order all the same.
+    """
+    lengths = _token_ids.lengths(source_ids) + _token_ids.lengths(framed_ids)
+    order = tf.argsort(lengths, stable=True)
+    whole = tf.shape(order)[0] // size * size
+    batches = tf.random.experimental.stateless_shuffle(
+        tf.reshape(order[:whole], [-1, size]), seed
+    )
+    order = tf.concat([tf.reshape(batches, [-1]), order[whole:]], axis=0)
+    return tf.gather(source_ids, order), tf.gather(framed_ids, order)
 
 
 def _as_taught(

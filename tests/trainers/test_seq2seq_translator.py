@@ -259,6 +259,26 @@ def test_characters_that_mean_the_same_are_read_alike(signatures):
     np.testing.assert_allclose(answer["score"], answer["score"][0], rtol=1e-6)
 
 
+def test_every_example_is_taught_once_an_epoch_among_others_of_its_length(smoke):
+    config = dataclasses.replace(smoke, global_batch_size=16)
+    train, _ = seq2seq_translator.make_datasets(config)
+    texts, _ = seq2seq_translator._read(config, "train")
+    source, _ = seq2seq_translator._vocabularies(config)
+    wanted = sorted(source.encode(tf.constant(texts), 48).numpy().tolist())
+    epochs = [[batch[0]["source_ids"].numpy() for batch in train] for _ in range(2)]
+    for batches in epochs:
+        assert len(batches) == int(train.cardinality())
+        rows = [row.tolist() for batch in batches for row in batch]
+        assert sorted(row + [0] * (48 - len(row)) for row in rows) == wanted
+        # The longest of a batch is less than half as long again as its mean.
+        found = [np.count_nonzero(batch, axis=1) for batch in batches]
+        assert np.mean([f.max() / f.mean() for f in found]) < 1.5
+        # Short and long ones in no order.
+        means = [f.mean() for f in found]
+        assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.6
+    assert any((a.shape != b.shape) for a, b in zip(*epochs, strict=True))
+
+
 def test_a_target_is_taught_with_its_end_unless_it_was_cut():
     start, end = _token_ids.START, _token_ids.END
     ids = np.array([[7, 8, 9, 0], [7, 8, 9, 6], [0, 0, 0, 0], [7, 0, 0, 0]])
