@@ -73,14 +73,14 @@ class Config(TrainConfig):
 
     FOR_DATASET: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "bible_verses": {
-            "epochs": 8,
+            "epochs": 7,
             "global_batch_size": 64,
-            "learning_rate": 2e-3,
+            "learning_rate": 3e-3,
             "tokens": "subwords",
             "source_tokens": 64,
             "target_tokens": 64,
-            "embedding_units": 192,
-            "units": 256,
+            "embedding_units": 128,
+            "units": 192,
             "dropout": 0.3,
             "beam_width": 4,
         }
