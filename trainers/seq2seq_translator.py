@@ -32,7 +32,6 @@ Run      make train MODEL=seq2seq_translator
 """
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -41,16 +40,20 @@ import numpy as np
 import tensorflow as tf
 
 from savedmodels.signature import Signatures
-from trainers import _attention, _schedule, _token_ids, _translation
+from trainers import (
+    _attention,
+    _beam_search,
+    _schedule,
+    _token_ids,
+    _translation,
+    _translator_inputs,
+)
 from trainers._config import TrainConfig, check
 from trainers._evaluation import Answer, Evaluation
-from trainers.datasets import _pipeline, _text_pairs
+from trainers._translator_inputs import Vocabulary
+from trainers.datasets import _text_pairs
 
 _EXAMPLE_ROWS = 32
-# Batches whose rows are sorted by length together.
-_WINDOW = 20
-
-Vocabulary = _token_ids.Characters | _token_ids.Subwords
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,7 +90,7 @@ class Config(TrainConfig):
     }
 
     dataset: str = "localized_dates"
-    epochs: int = 8
+    epochs: int = 5
     global_batch_size: int = 256
     learning_rate: float = 6e-3
     tokens: Literal["characters", "subwords"] = "characters"
@@ -128,23 +131,17 @@ SMOKE = Config(
 
 def make_datasets(config: Config) -> tuple[tf.data.Dataset, tf.data.Dataset]:
     """Returns (train, validation), batches of (ids in, ids out, 1 for each token)."""
-    source, target = _vocabularies(config)
-    size = config.global_batch_size
+    vocabularies = _vocabularies(config)
 
     def batches(split: str, training: bool) -> tf.data.Dataset:
-        texts, translations = (tf.constant(texts) for texts in _read(config, split))
-        source_ids = source.encode(texts, config.source_tokens).numpy()
-        target_ids = target.encode(translations, config.target_tokens + 1).numpy()
-        examples = (source_ids, _token_ids.for_training(target_ids))
-        windows = _pipeline.batches(
-            tf.data.Dataset.from_tensor_slices(examples),
-            _WINDOW * size,
+        return _translator_inputs.batches(
+            _read(config, split),
+            vocabularies,
+            (config.source_tokens, config.target_tokens),
+            config.global_batch_size,
             training=training,
             seed=config.seed,
-            transform=functools.partial(_alike_together, size=size),
         )
-        count = tf.data.experimental.assert_cardinality(-(-len(source_ids) // size))
-        return windows.rebatch(size).apply(count).map(_as_taught)
 
     return batches("train", training=True), batches("validation", training=False)
 
@@ -195,7 +192,7 @@ def make_signatures(model: keras.Model, config: Config) -> Signatures:
         # A short text need not wait for padding; the mask leaves that out anyway.
         read = _token_ids.trimmed(source_ids)
         looked_at = decoder.source(encoder(read, training=False), read)
-        target_ids, means = _attention.search(
+        target_ids, means = _beam_search.search(
             decoder, looked_at, config.beam_width, config.target_tokens + 1
         )
         is_empty = _token_ids.lengths(source_ids) == 0
@@ -259,70 +256,13 @@ def _encoder(vocabulary_size: int, config: Config) -> keras.Model:
     return keras.Model(source_ids, memory, name="encoder")
 
 
-def _alike_together(
-    source_ids: tf.Tensor, framed_ids: tf.Tensor, *, seed: tf.Tensor, size: int
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Orders the rows of a window so that batches are of rows of about one length.
-
-    So a batch has little padding, and the batches come in random order all the same.
-    """
-    lengths = _token_ids.lengths(source_ids) + _token_ids.lengths(framed_ids)
-    order = tf.argsort(lengths, stable=True)
-    whole = tf.shape(order)[0] // size * size
-    batches = tf.random.experimental.stateless_shuffle(
-        tf.reshape(order[:whole], [-1, size]), seed
-    )
-    order = tf.concat([tf.reshape(batches, [-1]), order[whole:]], axis=0)
-    return tf.gather(source_ids, order), tf.gather(framed_ids, order)
-
-
-def _as_taught(
-    source_ids: tf.Tensor, framed_ids: tf.Tensor
-) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
-    """Inputs, targets and weights of a batch, no longer than its longest row."""
-    framed_ids = _token_ids.trimmed(framed_ids)
-    before, after = framed_ids[:, :-1], framed_ids[:, 1:]
-    inputs = {"source_ids": _token_ids.trimmed(source_ids), "target_ids": before}
-    return inputs, after, tf.cast(after != _token_ids.PADDING, tf.float32)
+def _read(config: Config, split: str) -> tuple[np.ndarray, np.ndarray]:
+    columns = _text_pairs.read(config.dataset, split, config.datasets_dir)
+    return columns["source_text"], columns["target_text"]
 
 
 def _vocabularies(config: Config) -> tuple[Vocabulary, Vocabulary]:
     """Source's and target's, of the training split alone: the same whenever asked."""
-    which = (config.dataset, config.datasets_dir)
-    if config.tokens == "characters":
-        return _characters(*which)
-    source, target = _subwords(*which, config.vocabulary_size)
-    return _token_ids.Subwords(source), _token_ids.Subwords(target)
-
-
-@functools.lru_cache(maxsize=2)
-def _characters(*which: str) -> tuple[Vocabulary, Vocabulary]:
-    source, target = _texts_of_training(*which)
-    # What is written must be what was taught: no other form of it.
-    return (
-        _token_ids.Characters(source, alike=True),
-        _token_ids.Characters(target, alike=False),
+    return _translator_inputs.vocabularies(
+        config.dataset, config.datasets_dir, config.tokens, config.vocabulary_size
     )
-
-
-@functools.lru_cache(maxsize=2)
-def _subwords(dataset: str, datasets_dir: str, size: int) -> tuple[bytes, bytes]:
-    source, target = _texts_of_training(dataset, datasets_dir)
-    return (
-        _token_ids.learn_subwords(source, size, normalise=True),
-        _token_ids.learn_subwords(target, size, normalise=False),
-    )
-
-
-def _texts_of_training(dataset: str, datasets_dir: str) -> tuple[list[str], list[str]]:
-    columns = _text_pairs.read(dataset, "train", datasets_dir)
-    source, target = (
-        [text.decode() for text in columns[name].tolist()]
-        for name in ("source_text", "target_text")
-    )
-    return source, target
-
-
-def _read(config: Config, split: str) -> tuple[np.ndarray, np.ndarray]:
-    columns = _text_pairs.read(config.dataset, split, config.datasets_dir)
-    return columns["source_text"], columns["target_text"]

@@ -11,6 +11,7 @@ import tensorflow as tf
 from savedmodels.errors import UsageError
 from trainers import (
     _attention,
+    _beam_search,
     _config,
     _fit,
     _report,
@@ -117,7 +118,7 @@ def test_a_token_at_a_time_gives_the_logits_of_teacher_forcing(decoder, source):
 @pytest.mark.parametrize("width", [1, 2, 4, 40])
 def test_the_search_finds_what_a_plain_one_finds(decoder, source, width):
     looked_at = source[0]
-    search = tf.function(_attention.search)
+    search = tf.function(_beam_search.search)
     target_ids, means = search(decoder, looked_at, width, TOKENS)
     for row in range(12):
         own = _attention.Source(*(tensor[row : row + 1] for tensor in looked_at))
@@ -151,7 +152,7 @@ def _plain_search(decoder, source, width):
 
 def test_width_one_takes_the_likeliest_token_each_time(decoder, source):
     looked_at = source[0]
-    target_ids = _attention.search(decoder, looked_at, 1, TOKENS)[0].numpy()
+    target_ids = _beam_search.search(decoder, looked_at, 1, TOKENS)[0].numpy()
     for row in range(12):
         own = _attention.Source(*(tensor[row : row + 1] for tensor in looked_at))
         states, last, greedy = decoder.start(own), _token_ids.START, []

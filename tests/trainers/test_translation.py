@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from trainers import _report, _translation
+from trainers import _nearest_text, _report, _translation
 from trainers._translation_panels import legible, readable
 
 
@@ -98,7 +98,7 @@ def test_nearest_weighs_words_by_their_rarity():
     cosine_last = (common**2 + rare**2) / math.hypot(common, rare)
     assert cosine_last > cosine_first
     assert twice < rare
-    assert _translation.nearest(known, ["a e", "d", "b", "zzz"]).tolist() == [
+    assert _nearest_text.places(known, ["a e", "d", "b", "zzz"]).tolist() == [
         3,
         1,
         0,
