@@ -28,6 +28,8 @@ Serves   serving_default   source_text   [batch] string, UTF-8; what comes after
                                          how much each target token looked at each of
                                          the source: a row sums to 1
                            All three are padded at the end: with "" and 0
+Limits   dates of the Gregorian calendar with the year in full, in the formats above: it
+         answers anything else too, wrongly
 Run      make train MODEL=seq2seq_translator
 """
 
@@ -80,7 +82,6 @@ class Config(TrainConfig):
             "global_batch_size": 64,
             "learning_rate": 3e-3,
             "tokens": "subwords",
-            "source_tokens": 64,
             "target_tokens": 64,
             "embedding_units": 128,
             "units": 192,
@@ -90,12 +91,12 @@ class Config(TrainConfig):
     }
 
     dataset: str = "localized_dates"
-    epochs: int = 5
+    epochs: int = 6
     global_batch_size: int = 256
     learning_rate: float = 6e-3
     tokens: Literal["characters", "subwords"] = "characters"
     vocabulary_size: int = 4_000
-    source_tokens: int = 48
+    source_tokens: int = 64
     target_tokens: int = 10
     embedding_units: int = 64
     units: int = 128
