@@ -4,7 +4,7 @@ What a Config leaves open follows from the boxes of the training split:
 
     canvas    Images are made to fill a square, whose side is the median of the longer
               sides of the images, 256 pixels at most. Where images are larger and 95 %
-              of the objects smaller than 96 pixels, images keep their size instead (up
+              of the objects smaller than 80 pixels, images keep their size instead (up
               to 1,024 pixels): the network is trained on parts of twice that, and
               answers for a square that holds the largest image.
     anchors   The smallest fits the 5 % smallest objects. Ratios of width to height are
@@ -27,7 +27,7 @@ MIN_LEVEL = 3  # its places are 8 pixels apart
 ANCHOR_SCALES = 3  # anchors a place and ratio, each 2^(1/3) larger than the one before
 
 _MOST_FILLED = 256  # pixels of a canvas that images fill
-_PART, _MOST_KEPT = 192, 1024  # pixels, where images keep their size
+_PART, _MOST_KEPT = 160, 1024  # pixels, where images keep their size
 _SMALL_OBJECT = 0.5  # of a part's side: larger objects would seldom be whole in one
 _MAX_LEVEL = 7
 # A box and an anchor of the same shape overlap by half where their sizes differ by

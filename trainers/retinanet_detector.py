@@ -28,7 +28,8 @@ Run      make train MODEL=retinanet_detector
 
 import dataclasses
 import functools
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -70,6 +71,11 @@ class Config(TrainConfig):
         epoch_steps: Steps of an epoch at least: a small data set is repeated in it; 0
             for 500 at 128 pixels, and fewer of larger images.
     """
+
+    # Few photos, from which little is learnt in a step.
+    FOR_DATASET: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "tree_crowns": {"epochs": 9}
+    }
 
     dataset: str = "digit_scenes"
     epochs: int = 6

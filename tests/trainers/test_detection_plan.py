@@ -27,10 +27,10 @@ def test_large_images_of_large_objects_are_made_smaller():
 
 
 def test_large_images_of_small_objects_keep_their_size():
-    # 95 % of the objects are to fit twice into a part of 192 pixels.
-    assert canvas(images(400, 390), squares(90, 400), 0) == (192, 400)
-    assert canvas(images(400, 390), squares(100, 400), 0) == (256, 256)
-    assert canvas(images(5000, 4000), squares(90, 5000), 0) == (192, 1024)
+    # 95 % of the objects are to fit twice into a part of 160 pixels.
+    assert canvas(images(400, 390), squares(79, 400), 0) == (160, 400)
+    assert canvas(images(400, 390), squares(81, 400), 0) == (256, 256)
+    assert canvas(images(5000, 4000), squares(79, 5000), 0) == (160, 1024)
 
 
 def test_the_side_that_a_config_asks_for_is_taken():
@@ -74,7 +74,7 @@ def test_digits_are_never_mirrored_and_trees_are_turned(config):
     assert (digits.symmetry, digits.side, digits.served_side) == ("none", 128, 128)
     assert digits.class_names == tuple("0123456789")
     crowns = _detection_plan.plan(trees)
-    assert (crowns.symmetry, crowns.side, crowns.enlarge) == ("all", 192, False)
+    assert (crowns.symmetry, crowns.side, crowns.enlarge) == ("all", 160, False)
     assert crowns.class_names == ("Tree",)
     # Every level halves the square once more.
     for plan in (digits, crowns):
@@ -94,4 +94,4 @@ def test_what_a_config_says_is_not_decided_again(config):
 def test_an_epoch_has_fewer_steps_of_larger_images(config):
     assert _detection_plan.plan(config).steps == 500
     larger = dataclasses.replace(config, dataset="tree_crowns")
-    assert _detection_plan.plan(larger).steps == 222  # 500 x (128 / 192)^2
+    assert _detection_plan.plan(larger).steps == 320  # 500 x (128 / 160)^2

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from savedmodels.errors import UsageError
 from trainers import _scenes
+from trainers.datasets import _boxes, _load
 
 SIDE = 96
 # Objects are so far apart that most parts show more than one, in colours of their own.
@@ -141,3 +143,17 @@ def test_a_split_is_read_with_its_sizes_and_boxes(datasets_dir):
     assert boxes.shape == (len(labels), 4)
     assert ((boxes >= 0) & (boxes <= 1)).all()
     assert split.images[0].startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["tfds:voc/2007", "tfds:coco/2017", "tree_crowns"])
+def test_data_sets_of_objects_in_images_fit(datasets_dir, name):
+    found = _load._builder(name, datasets_dir).info.features
+    _load._check_features(name, found, _boxes.features())
+
+
+def test_a_data_set_without_boxes_is_refused_in_words(datasets_dir):
+    with pytest.raises(UsageError) as caught:
+        _scenes.examples("mnist", "train", str(datasets_dir))
+    message = str(caught.value)
+    assert "Data set `mnist` does not fit this model. Expected `image`" in message
+    assert "Received: [28, 28, 1] uint8" in message
