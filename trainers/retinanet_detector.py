@@ -74,11 +74,11 @@ class Config(TrainConfig):
 
     # Few photos, from which little is learnt in a step.
     FOR_DATASET: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "tree_crowns": {"epochs": 9}
+        "tree_crowns": {"epochs": 7}
     }
 
     dataset: str = "digit_scenes"
-    epochs: int = 6
+    epochs: int = 5
     global_batch_size: int = 8
     learning_rate: float = 2e-3
     depth: Literal[10, 18, 34, 50, 101, 152] = 10
