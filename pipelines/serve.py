@@ -10,7 +10,9 @@ from serving import server
 def main(argv: Sequence[str]) -> int:
     """Runs the server until Ctrl-C or SIGTERM; its flags are TF Serving's."""
     named = any(
-        argument.lstrip("-").startswith(("store", "model_base_path", "model_config"))
+        argument.lstrip("-").startswith(
+            ("store", "model_base_path", "model_config", "upstream")
+        )
         for argument in argv
     )
     return server.main(list(argv) if named else [f"--store={_cli.STORE}", *argv])

@@ -38,6 +38,22 @@ class Parser(argparse.ArgumentParser):
         )
 
 
+def addresses(text: str) -> tuple[str, ...]:
+    """The type of a flag that names one or more servers."""
+    found = tuple(text.split(","))
+    for address in found:
+        host, _, port = address.rpartition(":")
+        is_port = port.isdecimal() and 0 < int(port) < 65536
+        is_host = host and "/" not in host and (":" not in host or host[0] == "[")
+        if not address.startswith("unix:") and not (is_port and is_host):
+            raise argparse.ArgumentTypeError(
+                f"host:port[,host:port...] was expected. Received: {text}"
+            )
+    if len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"a server is named twice. Received: {text}")
+    return found
+
+
 def whole_number(text: str) -> int:
     """The type of a flag that counts or numbers something."""
     if not text.isdecimal():

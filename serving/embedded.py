@@ -139,12 +139,16 @@ class EmbeddedPredictor:
             values = classify_regress.regressions(outputs, len(examples))
             return Regression(values, version, name)
 
-    def signatures(self, spec: ModelSpec) -> tuple[int, Mapping[str, SignatureInfo]]:
+    async def signatures(
+        self, spec: ModelSpec
+    ) -> tuple[int, Mapping[str, SignatureInfo]]:
         """Returns the version that `spec` means and its signatures by name."""
         with self._lease(spec) as (version, loaded):
             return version, loaded.servable.signatures
 
-    def status(self, name: str, version: int | None = None) -> list[VersionStatus]:
+    async def status(
+        self, name: str, version: int | None = None
+    ) -> list[VersionStatus]:
         """Returns the state of all versions of a model, or of one, newest first."""
         return self.versions.status(name, version)
 

@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Sequence
 
 from serving.batcher import BatchingOptions
-from serving.command_line import Parser, whole_number
+from serving.command_line import Parser, addresses, whole_number
 from serving.embedded import EmbeddedOptions
 from serving.version_state import WatchOptions
 
@@ -31,6 +31,7 @@ class ServerOptions:
         drain_s: Seconds that calls in flight have once the server is told to stop.
         as_content: Whether outputs are sent as `tensor_content`.
         embedded: How versions are loaded and run.
+        upstream: Servers to forward to, in place of loading anything; or none.
     """
 
     store: pathlib.Path | None
@@ -44,15 +45,16 @@ class ServerOptions:
     drain_s: float
     as_content: bool
     embedded: EmbeddedOptions
+    upstream: tuple[str, ...] = ()
 
 
 def parse(argv: Sequence[str] | None = None) -> ServerOptions:
     """Returns the options; a wrong flag ends the process with code 2 and a message."""
     parser = _parser()
     flags = parser.parse_args(argv)
-    if bool(flags.store) == bool(flags.model_base_path):
+    if bool(flags.store) + bool(flags.model_base_path) + bool(flags.upstream) != 1:
         parser.error(
-            "one of --store and --model_base_path says what to serve. "
+            "one of --store, --model_base_path and --upstream says what to serve. "
             "Type, as an example, --store=artifacts/models"
         )
     watch = WatchOptions(
@@ -84,6 +86,7 @@ def parse(argv: Sequence[str] | None = None) -> ServerOptions:
             enable_model_warmup=flags.enable_model_warmup,
             prefer_litert=flags.prefer_tflite_model,
         ),
+        upstream=flags.upstream or (),
     )
 
 
@@ -116,6 +119,12 @@ def _add_what_to_serve(parser: argparse.ArgumentParser) -> None:
         "--model_name",
         default="default",
         help="what clients call the model of --model_base_path",
+    )
+    add(
+        "--upstream",
+        type=addresses,
+        metavar="HOST:PORT,...",
+        help="or the TF Serving servers whose gRPC ports all calls are forwarded to",
     )
 
 

@@ -7,23 +7,11 @@ from typing import Any
 import grpc
 import numpy as np
 
-from savedmodels.protos import (
-    classification_pb2,
-    error_codes_pb2,
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    input_pb2,
-    model_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-    regression_pb2,
-)
-from serving import errors, example_codec, tensor_codec
+from savedmodels.protos import model_service_pb2_grpc, prediction_service_pb2_grpc
+from serving import errors, example_codec, messages
 from serving.client import Client, Example, connect_waits
-from serving.errors import ServingError
 from serving.predictor import ModelSpec, VersionStatus
-from serving.signatures import SignatureInfo, from_definitions
+from serving.signatures import SignatureInfo
 
 _OPTIONS = [
     # gRPC's own limit is 4 MiB, which a batch of images exceeds.
@@ -76,63 +64,32 @@ class GrpcClient(Client):
         output_filter: Sequence[str],
         timeout_s: float,
     ) -> dict[str, np.ndarray]:
-        request = predict_pb2.PredictRequest(
-            model_spec=_spec(spec), output_filter=output_filter
-        )
-        for alias, array in inputs.items():
-            tensor_codec.encode_into(request.inputs[alias], array, as_content=True)
-        response = _call(self._predictions.Predict, request, timeout_s)
-        try:
-            return {
-                alias: tensor_codec.decode(response.outputs[alias])
-                for alias in sorted(response.outputs)
-            }
-        except ValueError as error:
-            raise ServingError(f"The server's answer is broken: {error}.") from error
+        request = messages.predict_request(spec, inputs, output_filter)
+        return messages.outputs(_call(self._predictions.Predict, request, timeout_s))
 
     def _classify(
         self, spec: ModelSpec, examples: Sequence[Example], timeout_s: float
     ) -> list[list[tuple[str, float]]]:
-        request = classification_pb2.ClassificationRequest(
-            model_spec=_spec(spec), input=_input(examples)
-        )
+        request = messages.classify_request(spec, map(_serialized, examples))
         response = _call(self._predictions.Classify, request, timeout_s)
-        return [
-            [(pair.label, pair.score) for pair in classification.classes]
-            for classification in response.result.classifications
-        ]
+        return messages.classifications(response)
 
     def _regress(
         self, spec: ModelSpec, examples: Sequence[Example], timeout_s: float
     ) -> list[float]:
-        request = regression_pb2.RegressionRequest(
-            model_spec=_spec(spec), input=_input(examples)
-        )
+        request = messages.regress_request(spec, map(_serialized, examples))
         response = _call(self._predictions.Regress, request, timeout_s)
-        return [regression.value for regression in response.result.regressions]
+        return messages.regressions(response)
 
     def _metadata(self, spec: ModelSpec, timeout_s: float) -> dict[str, SignatureInfo]:
-        request = get_model_metadata_pb2.GetModelMetadataRequest(
-            model_spec=_spec(spec), metadata_field=["signature_def"]
-        )
+        request = messages.metadata_request(spec)
         response = _call(self._predictions.GetModelMetadata, request, timeout_s)
-        definitions = get_model_metadata_pb2.SignatureDefMap()
-        response.metadata["signature_def"].Unpack(definitions)
-        return from_definitions(definitions.signature_def)
+        return messages.signatures(response)
 
     def _status(self, spec: ModelSpec, timeout_s: float) -> list[VersionStatus]:
-        request = get_model_status_pb2.GetModelStatusRequest(model_spec=_spec(spec))
+        request = messages.status_request(spec)
         response = _call(self._models.GetModelStatus, request, timeout_s)
-        states = get_model_status_pb2.ModelVersionStatus.State
-        return [
-            VersionStatus(
-                status.version,
-                states.Name(status.state),
-                error_codes_pb2.Code.Name(status.status.error_code),
-                status.status.error_message,
-            )
-            for status in response.model_version_status
-        ]
+        return messages.statuses(response)
 
 
 def _call(method: Callable[..., Any], request: Any, timeout_s: float) -> Any:
@@ -150,19 +107,5 @@ def _call(method: Callable[..., Any], request: Any, timeout_s: float) -> Any:
     raise AssertionError("the last attempt returns or raises")
 
 
-def _spec(spec: ModelSpec) -> model_pb2.ModelSpec:
-    proto = model_pb2.ModelSpec(name=spec.name, signature_name=spec.signature_name)
-    if spec.version is not None:
-        proto.version.value = spec.version
-    return proto
-
-
-def _input(examples: Sequence[Example]) -> input_pb2.Input:
-    request = input_pb2.Input()
-    # A message even without examples, so that the server can say that it is empty.
-    request.example_list.SetInParent()
-    for example in examples:
-        if not isinstance(example, bytes):
-            example = example_codec.encode(example)
-        request.example_list.examples.add().MergeFromString(example)
-    return request
+def _serialized(example: Example) -> bytes:
+    return example if isinstance(example, bytes) else example_codec.encode(example)

@@ -5,6 +5,7 @@ Everything that is answered is in the services; this binds them to the engine.
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
@@ -45,27 +46,45 @@ _OPTIONS = (
 )
 
 _Method = Callable[[Any, float | None], Awaitable[Any]]
+# Takes /service/Method, the request's bytes and the context; returns the answer's.
+Forward = Callable[[str, bytes, grpc.aio.ServicerContext], Awaitable[bytes]]
 
 
 class GrpcServer:
     """One listening port. For one event loop."""
 
     def __init__(
-        self, prediction_service: PredictionService, model_service: ModelService
+        self,
+        prediction_service: PredictionService | None = None,
+        model_service: ModelService | None = None,
+        *,
+        forward: Forward | None = None,
+        health_servicer: health.aio.HealthServicer | None = None,
     ) -> None:
-        """Makes a server that does not listen yet. Needs a running event loop."""
+        """Makes a server that does not listen yet. Needs a running event loop.
+
+        Args:
+            prediction_service: Answers its calls, or None where others do.
+            model_service: Likewise.
+            forward: Answers every other call of TF Serving's API, as bytes.
+            health_servicer: Answers health checks; None for one that only knows what
+                `set_health` tells.
+        """
         self._draining = False
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._health = health.aio.HealthServicer()
+        self._health = health_servicer or health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_OPTIONS)
-        self._server.add_generic_rpc_handlers(
-            (
-                self._handlers(PREDICTION_SERVICE, _prediction(prediction_service)),
-                self._handlers(MODEL_SERVICE, _model(model_service)),
-            )
-        )
+        handlers: list[grpc.GenericRpcHandler] = []
+        if prediction_service:
+            methods = _prediction(prediction_service)
+            handlers.append(self._handlers(PREDICTION_SERVICE, methods))
+        if model_service:
+            handlers.append(self._handlers(MODEL_SERVICE, _model(model_service)))
+        if forward:
+            handlers.append(_Forwarding(self._forwarded(forward)))
+        self._server.add_generic_rpc_handlers(tuple(handlers))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
     async def start(self, host: str, port: int) -> int:
@@ -148,6 +167,28 @@ class GrpcServer:
 
         return answer
 
+    def _forwarded(self, forward: Forward) -> Forward:
+        """Wraps a forwarder: its errors become statuses."""
+
+        async def answer(
+            path: str, data: bytes, context: grpc.aio.ServicerContext
+        ) -> bytes:
+            try:
+                with self._counted():
+                    return await forward(path, data, context)
+            except ServingError as error:
+                code, text = error.grpc_code, str(error)
+            except grpc.aio.AbortError:
+                raise
+            except Exception:
+                logger.exception("Unexpected error while forwarding %s", path)
+                code = grpc.StatusCode.INTERNAL
+                text = "Internal error, logged by the server."
+            await context.abort(code, shortened(text))
+            raise AssertionError("abort raises")
+
+        return answer
+
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:
         """Counts a call while it runs; refuses it once the server is to stop."""
@@ -161,6 +202,24 @@ class GrpcServer:
             self._in_flight -= 1
             if not self._in_flight:
                 self._idle.set()
+
+
+class _Forwarding(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Takes every method of TF Serving's API, those unknown here too, as bytes."""
+
+    def __init__(self, forward: Forward) -> None:
+        self._forward = forward
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler | None:
+        """Returns what answers a method, or None for one of another API."""
+        path = handler_call_details.method
+        if not path.startswith("/tensorflow.serving."):
+            return None
+        return grpc.unary_unary_rpc_method_handler(
+            functools.partial(self._forward, path)
+        )
 
 
 def shortened(text: str) -> str:

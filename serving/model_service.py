@@ -34,7 +34,7 @@ class ModelService:
         version = spec.version.value if spec.HasField("version") else None
         response = get_model_status_pb2.GetModelStatusResponse()
         states = get_model_status_pb2.ModelVersionStatus.State
-        for status in self._predictor.status(spec.name, version):
+        for status in await self._predictor.status(spec.name, version):
             proto = response.model_version_status.add()
             proto.version = status.version
             proto.state = states.Value(status.state)

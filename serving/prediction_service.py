@@ -47,7 +47,7 @@ class PredictionService:
         spec = model_spec(request)
         prediction = await self._predictor.predict(
             spec,
-            self._inputs(spec, request),
+            await self._inputs(spec, request),
             output_filter=list(request.output_filter),
             timeout_s=timeout_s,
         )
@@ -108,7 +108,7 @@ class PredictionService:
         for field in request.metadata_field:
             if field != _SIGNATURE_DEF:
                 raise InvalidRequestError(f"Metadata field {field} is not supported")
-        version, signatures = self._predictor.signatures(spec)
+        version, signatures = await self._predictor.signatures(spec)
         response = get_model_metadata_pb2.GetModelMetadataResponse()
         response.model_spec.name = spec.name
         response.model_spec.version.value = version
@@ -118,7 +118,7 @@ class PredictionService:
         response.metadata[_SIGNATURE_DEF].Pack(definitions)
         return response
 
-    def _inputs(
+    async def _inputs(
         self, spec: ModelSpec, request: predict_pb2.PredictRequest
     ) -> dict[str, np.ndarray]:
         inputs = {}
@@ -126,17 +126,17 @@ class PredictionService:
             try:
                 inputs[alias] = tensor_codec.decode(proto)
             except tensor_codec.TensorParseError as error:
-                self._refuse_what_comes_first(spec, request)
+                await self._refuse_what_comes_first(spec, request)
                 raise InvalidRequestError(
                     f"tensor parsing error: {alias}: {error}"
                 ) from error
         return inputs
 
-    def _refuse_what_comes_first(
+    async def _refuse_what_comes_first(
         self, spec: ModelSpec, request: predict_pb2.PredictRequest
     ) -> None:
         """Raises for an unknown servable, signature or alias, as TF Serving does."""
-        _, signatures = self._predictor.signatures(spec)
+        _, signatures = await self._predictor.signatures(spec)
         name = spec.signature_name or DEFAULT_SIGNATURE
         if name not in signatures:
             raise FailedPreconditionError(f'Serving signature key "{name}" not found.')

@@ -1,8 +1,9 @@
 """The seam behind both protocols: what a server asks, whoever computes the answer.
 
 `grpc_server` and `rest_server` only decode, call a `Predictor` and encode. The
-embedded one (`serving/embedded.py`) runs SavedModels in this process; a forwarder
-to other servers can stand in its place without either protocol knowing.
+embedded one (`serving/embedded.py`) runs SavedModels in this process; the upstream
+one (`serving/upstream_predictor.py`) asks other servers, without either protocol
+knowing.
 """
 
 import dataclasses
@@ -123,14 +124,18 @@ class Predictor(Protocol):
         """Gives one value to each serialized tf.Example."""
         ...
 
-    def signatures(self, spec: ModelSpec) -> tuple[int, Mapping[str, SignatureInfo]]:
+    async def signatures(
+        self, spec: ModelSpec
+    ) -> tuple[int, Mapping[str, SignatureInfo]]:
         """Returns the version that `spec` means and its signatures by name."""
         ...
 
-    def status(self, name: str, version: int | None = None) -> list[VersionStatus]:
+    async def status(
+        self, name: str, version: int | None = None
+    ) -> list[VersionStatus]:
         """Returns the state of all versions of a model, or of one, newest first."""
         ...
 
     def models(self) -> Mapping[str, bool]:
-        """Returns every model's name, and whether a version of it is AVAILABLE."""
+        """Returns every known model's name, and whether a version is AVAILABLE."""
         ...

@@ -18,6 +18,7 @@ import logging
 import re
 import urllib.parse
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,7 @@ _QUESTION = re.compile(
     rf"/v1/models(?:/([^/:]+))?{_VERSION_OR_LABEL}(?:/(metadata))?",
     re.IGNORECASE | re.ASCII,
 )
+_METRICS = "/monitoring/prometheus/metrics"
 _MAX_VERSION = 2**63 - 1
 _CORS_HEADERS = (
     (b"access-control-allow-origin", b"*"),
@@ -63,6 +65,8 @@ def make_app(
     ready: Callable[[], bool],
     timeout_s: float = 30.0,
     cors: bool = False,
+    readiness: Callable[[], Mapping[str, Any]] = dict,
+    metrics: Callable[[], str] = str,
 ) -> App:
     """Returns the ASGI application that answers from `predictor`.
 
@@ -73,8 +77,10 @@ def make_app(
             once the body is here; then it ends with 504. The default is TF Serving's.
         cors: Whether pages of other origins may call, as
             `--rest_api_enable_cors_support`.
+        readiness: What `/readyz` tells beside the models.
+        metrics: The text of `/monitoring/prometheus/metrics`; "" for no such path.
     """
-    api = _Api(predictor, ready, timeout_s)
+    api = _Api(predictor, ready, timeout_s, readiness, metrics)
     headers = _CORS_HEADERS if cors else ()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,11 +122,18 @@ class _Api:
     """What each path answers."""
 
     def __init__(
-        self, predictor: Predictor, ready: Callable[[], bool], timeout_s: float
+        self,
+        predictor: Predictor,
+        ready: Callable[[], bool],
+        timeout_s: float,
+        readiness: Callable[[], Mapping[str, Any]],
+        metrics: Callable[[], str],
     ) -> None:
         self._predictor = predictor
         self._ready = ready
         self._timeout_s = timeout_s
+        self._told_beside = readiness
+        self._metrics = metrics
 
     async def answer(self, scope: Scope, receive: Receive) -> Response:
         """Finds what the path means. Raises a `ServingError` to refuse."""
@@ -128,7 +141,9 @@ class _Api:
         path = raw_path.decode("latin-1")
         method = scope["method"]
         if method in ("GET", "HEAD") and path in ("/healthz", "/readyz"):
-            return self._health() if path == "/healthz" else self._readiness()
+            return self._health() if path == "/healthz" else await self._readiness()
+        if method == "GET" and path == _METRICS and (text := self._metrics()):
+            return Response(http.HTTPStatus.OK, text.encode(), b"text/plain")
         if not path.lower().startswith("/v1/"):
             return _NOT_FOUND
         if method == "OPTIONS":
@@ -138,7 +153,8 @@ class _Api:
             return await self._call(_spec(*call.groups()[:3]), call[4].lower(), body)
         if method == "GET" and (question := _QUESTION.fullmatch(path)):
             spec = _spec(*question.groups()[:3])
-            return self._metadata(spec) if question[4] else self._status(spec)
+            answer = self._metadata if question[4] else self._status
+            return await answer(spec)
         raise InvalidRequestError(f"Malformed request: {method} {path}")
 
     async def _call(self, spec: ModelSpec, method: str, body: bytes) -> Response:
@@ -158,7 +174,7 @@ class _Api:
 
     async def _predict(self, spec: ModelSpec, body: bytes) -> str:
         try:
-            _, signatures = self._predictor.signatures(spec)
+            _, signatures = await self._predictor.signatures(spec)
             refusal = None
         except ServingError as error:  # told only after what is wrong with the JSON
             signatures, refusal = {}, error
@@ -188,33 +204,34 @@ class _Api:
         )
         return json_encode.regressions(regression.values)
 
-    def _status(self, spec: ModelSpec) -> Response:
+    async def _status(self, spec: ModelSpec) -> Response:
         # A label is ignored, as TF Serving does: all versions are listed.
-        versions = self._predictor.status(spec.name, spec.version)
+        versions = await self._predictor.status(spec.name, spec.version)
         return _json(json_encode.status(versions))
 
-    def _metadata(self, spec: ModelSpec) -> Response:
-        version, signatures = self._predictor.signatures(spec)
+    async def _metadata(self, spec: ModelSpec) -> Response:
+        version, signatures = await self._predictor.signatures(spec)
         return _json(json_encode.metadata(spec.name, version, signatures))
 
     def _health(self) -> Response:
         return _json(json.dumps({"status": "alive"}))
 
-    def _readiness(self) -> Response:
+    async def _readiness(self) -> Response:
         is_ready = self._ready()
         models = {
-            name: {"available": available, "versions": self._states(name)}
+            name: {"available": available, "versions": await self._states(name)}
             for name, available in self._predictor.models().items()
         }
-        text = json.dumps({"ready": is_ready, "models": models}, indent=4)
+        told = {"ready": is_ready, "models": models, **self._told_beside()}
+        text = json.dumps(told, indent=4)
         if is_ready:
             return _json(text)
         return _json(text, http.HTTPStatus.SERVICE_UNAVAILABLE)
 
-    def _states(self, name: str) -> dict[str, str]:
+    async def _states(self, name: str) -> dict[str, str]:
         """Version to state; none for a model of which no version was seen yet."""
         try:
-            versions = self._predictor.status(name)
+            versions = await self._predictor.status(name)
         except ServingError:
             return {}
         return {str(version.version): version.state for version in versions}

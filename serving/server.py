@@ -1,4 +1,4 @@
-"""One process that serves a store over gRPC and REST, from start to clean end."""
+"""One process that serves over gRPC and REST, from start to clean end."""
 
 import asyncio
 import contextlib
@@ -14,13 +14,11 @@ import uvicorn
 import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from serving import flags, listening, rest_server, version_folders
-from serving.embedded import EmbeddedPredictor
+from serving import flags, listening, rest_server
 from serving.flags import ServerOptions
-from serving.grpc_server import HEALTH_NAMES, GrpcServer
-from serving.model_service import ModelService
-from serving.prediction_service import PredictionService
-from serving.version_manager import Sources
+from serving.grpc_server import HEALTH_NAMES
+from serving.served import Embedded, Served
+from serving.upstream import Upstream
 
 logger = logging.getLogger(__name__)
 
@@ -73,18 +71,12 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         stop = _stop_signal(self._loop)
-        self._predictor = EmbeddedPredictor(
-            _sources(self._options),
-            self._options.embedded,
-            on_change=self._note_change,
-        )
-        self._grpc = GrpcServer(
-            PredictionService(self._predictor, as_content=self._options.as_content),
-            ModelService(self._predictor),
-        )
+        self._served = self._make_served()
+        self._predictor = self._served.predictor
+        self._grpc = self._served.grpc_server()
         rest = self._rest_server()
         rest_sockets = await self._listen()
-        self._predictor.start()
+        self._served.start()
         tasks = [
             asyncio.create_task(stop.wait()),
             asyncio.create_task(self._follow_changes()),
@@ -98,6 +90,15 @@ class Server:
             task.cancel()
         for task in ended:
             task.result()
+
+    def _make_served(self) -> Served:
+        if not self._options.upstream:
+            return Embedded(self._options, on_change=self._note_change)
+        return Upstream(
+            self._options.upstream,
+            timeout_s=self._options.rest_api_timeout_s,
+            on_change=self._note_change,
+        )
 
     async def _listen(self) -> list[socket.socket]:
         """Opens both ports, and returns the REST socket, if there is to be one."""
@@ -123,16 +124,15 @@ class Server:
         await self._grpc.stop(drain_s)
         if rest_tasks:
             await asyncio.wait(rest_tasks)
-        # Versions may take a moment to close: off the event loop.
-        await asyncio.to_thread(self._predictor.stop)
+        await self._served.stop()
 
     def ready(self) -> bool:
         """Whether what was found at the start is loaded, and some model answers."""
-        settled = self._announced or self._predictor.versions.settled()
-        return not self._draining and settled and any(self._models().values())
+        settled = self._announced or self._served.settled()
+        return not self._draining and settled and self._served.ready()
 
     def _note_change(self) -> None:
-        # Called by the thread that watches the versions.
+        # Called by any thread.
         self._loop.call_soon_threadsafe(self._changed.set)
 
     def _models(self) -> dict[str, bool]:
@@ -142,14 +142,14 @@ class Server:
         """Keeps health true, and memory tidy, as versions come and go."""
         while True:
             await self._tell_health()
-            if not self._announced and self._predictor.versions.settled():
+            if not self._announced and self._served.settled():
                 await asyncio.to_thread(_tidy_memory)
                 self._announced = True
                 await self._tell_health()
                 self._announce()
             await self._changed.wait()
             self._changed.clear()
-            if self._announced and self._predictor.versions.settled():
+            if self._announced and self._served.settled():
                 await asyncio.to_thread(_tidy_memory)
 
     async def _tell_health(self) -> None:
@@ -164,22 +164,14 @@ class Server:
         host = self._options.host
         port, rest_port = self._ports
         rest_url = f"http://{listening.address(host, rest_port)}"
-        available = self._predictor.versions.available()
-        models = [f"{name}/{v}" for name, found in available.items() for v in found]
         print(
             f"serving: gRPC {listening.address(host, port)}, "
             f"REST {rest_url if rest_port > 0 else 'none'}, "
-            f"models: {', '.join(models) or 'none'}",
+            f"{self._served.announcement()}",
             flush=True,
         )
-        if not models:
-            where = self._options.store or self._options.model_base_path
-            print(
-                f"No version in `{where}` can be served yet: waiting for one. "
-                "To make one, type `make train MODEL=mnist_classifier`.",
-                file=sys.stderr,
-                flush=True,
-            )
+        if advice := self._served.advice():
+            print(advice, file=sys.stderr, flush=True)
 
     def _rest_server(self) -> "_Uvicorn":
         app = rest_server.make_app(
@@ -187,6 +179,8 @@ class Server:
             ready=self.ready,
             timeout_s=self._options.rest_api_timeout_s,
             cors=self._options.rest_api_enable_cors_support,
+            readiness=self._served.readiness,
+            metrics=self._served.metrics,
         )
         return _Uvicorn(
             uvicorn.Config(
@@ -222,16 +216,6 @@ class _Connection(HttpToolsProtocol):
             self.transport.close()
         else:
             super().shutdown()
-
-
-def _sources(options: ServerOptions) -> Sources:
-    store = options.store
-    if store is not None:
-        return lambda: version_folders.models_in(store)
-    base_path = options.model_base_path
-    if base_path is None:
-        raise ValueError("Expected a store or a base path. Received: neither.")
-    return lambda: {options.model_name: base_path}
 
 
 def _stop_signal(loop: asyncio.AbstractEventLoop) -> asyncio.Event:

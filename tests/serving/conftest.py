@@ -1,7 +1,11 @@
 """Tiny SavedModels, written by TensorFlow itself, whose answers arithmetic gives."""
 
 import pathlib
+import re
+import select
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +13,9 @@ import pytest
 
 from savedmodels import protos
 from savedmodels.protos import predict_pb2
+
+ROOT = pathlib.Path(__file__).parents[2]
+START_LIMIT_S = 120
 
 
 def _save(module: Any, signatures: dict[str, Any], path: pathlib.Path) -> pathlib.Path:
@@ -211,6 +218,29 @@ def store(
     }.items():
         shutil.copytree(version, root / name / "1")
     return root
+
+
+@pytest.fixture(scope="session")
+def ports(store):
+    """The gRPC and REST ports of a server of all the models that conftest writes."""
+    command = [sys.executable, "-m", "serving", f"--store={store}"]
+    process = subprocess.Popen(
+        [*command, "--port=0", "--rest_api_port=0"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        readable, _, _ = select.select([process.stdout], [], [], START_LIMIT_S)
+        line = process.stdout.readline() if readable else "nothing in time"
+        found = re.match(r"serving: gRPC \S+:(\d+), REST \S+:(\d+), models: (.*)", line)
+        assert found, line
+        versions = found[3].split(", ")
+        assert versions == [f"{path.name}/1" for path in sorted(store.iterdir())]
+        yield int(found[1]), int(found[2])
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
 
 
 @pytest.fixture(scope="session")

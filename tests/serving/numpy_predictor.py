@@ -132,11 +132,11 @@ class NumpyPredictor:
         values = [x / 2 + 2 for x in self._x(examples)]
         return Regression(values, self._version(spec), spec.signature_name)
 
-    def signatures(self, spec):
+    async def signatures(self, spec):
         version = self._version(spec)
         return version, {"serving_default": MODELS[spec.name][0]}
 
-    def status(self, name, version=None):
+    async def status(self, name, version=None):
         if name not in MODELS:
             raise ServableNotFoundError(f"Could not find any versions of model {name}")
         if version not in (None, 1, 2):

@@ -2,11 +2,6 @@
 
 import http.client
 import json
-import pathlib
-import re
-import select
-import subprocess
-import sys
 import time
 
 import grpc
@@ -30,31 +25,7 @@ from serving.errors import (
 from serving.grpc_client import GrpcClient
 from serving.rest_client import RestClient
 
-ROOT = pathlib.Path(__file__).parents[2]
-START_LIMIT_S = 120
 MODELS = ["digits", "digits_litert", "echo", "examples", "half_plus_two", "multi_io"]
-
-
-@pytest.fixture(scope="module")
-def ports(store):
-    """The gRPC and REST ports of a server of all the models that conftest writes."""
-    command = [sys.executable, "-m", "serving", f"--store={store}"]
-    process = subprocess.Popen(
-        [*command, "--port=0", "--rest_api_port=0"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        readable, _, _ = select.select([process.stdout], [], [], START_LIMIT_S)
-        line = process.stdout.readline() if readable else "nothing in time"
-        found = re.match(r"serving: gRPC \S+:(\d+), REST \S+:(\d+), models: (.*)", line)
-        assert found, line
-        assert found[3].split(", ") == [f"{name}/1" for name in MODELS]
-        yield int(found[1]), int(found[2])
-    finally:
-        process.terminate()
-        assert process.wait(30) == 0
 
 
 @pytest.fixture(scope="module")

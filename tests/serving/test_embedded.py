@@ -222,7 +222,7 @@ def store_with_warmup(tf, tmp_path, version, records):
 
 def load_status(store, **options):
     with predicting(store, **options) as predictor:
-        return predictor.status("model")[0]
+        return asyncio.run(predictor.status("model"))[0]
 
 
 def test_warm_up_requests_are_replayed(tf, tmp_path, half_plus_two, examples):

@@ -1,0 +1,156 @@
+"""The shim: both protocols in front of other TF Serving servers.
+
+gRPC calls pass through as bytes, whatever their method; REST is answered by the same
+code as embedded models, over `UpstreamPredictor`.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2
+
+from serving.errors import ServingError
+from serving.grpc_server import GrpcServer
+from serving.predictor import Predictor
+from serving.upstream_backend import HealthOptions, Metadata
+from serving.upstream_pool import Pool
+from serving.upstream_predictor import UpstreamPredictor
+
+_RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
+# What each connection sets for itself.
+_OF_THE_CONNECTION = frozenset({"user-agent", "te", "content-type", "host"})
+_STATUS_DETAILS = "grpc-status-details-bin"
+
+
+class Upstream:
+    """Other servers, as what a `serving.server.Server` answers from."""
+
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        *,
+        timeout_s: float,
+        on_change: Callable[[], None],
+        options: HealthOptions | None = None,
+    ) -> None:
+        """Prepares; `start` begins to probe. Needs a running event loop.
+
+        Args:
+            addresses: `host:port` or `unix:path` of each server.
+            timeout_s: Seconds for what the shim itself asks them.
+            on_change: Called after a server's first probe, and when it comes or goes.
+            options: When a server is taken out, and when it comes back.
+        """
+        self._pool = Pool(addresses, options, on_change=on_change)
+        self._upstream = UpstreamPredictor(self._pool, timeout_s=timeout_s)
+        self.predictor: Predictor = self._upstream
+
+    def grpc_server(self) -> GrpcServer:
+        """Returns a gRPC server that passes all calls of TF Serving's API on."""
+        return GrpcServer(
+            forward=self.forward, health_servicer=_ModelHealth(self._upstream)
+        )
+
+    def start(self) -> None:
+        """Begins to probe the servers."""
+        self._pool.start()
+
+    async def stop(self) -> None:
+        """Closes the connections. The calls in flight are over by then."""
+        await self._pool.stop()
+
+    def settled(self) -> bool:
+        """Whether every server was probed."""
+        return self._pool.settled()
+
+    def ready(self) -> bool:
+        """Whether some server takes requests."""
+        return self._pool.ready()
+
+    def announcement(self) -> str:
+        """Returns what is served, for the line that says where."""
+        return f"upstream: {', '.join(self._pool.problems())}"
+
+    def advice(self) -> str:
+        """Returns what to do where something is amiss; "" for nothing."""
+        return "\n".join(
+            f"Upstream {address} is not ready: {why}. It is asked again every second."
+            for address, why in self._pool.problems().items()
+            if why
+        )
+
+    def readiness(self) -> dict[str, Any]:
+        """Returns the counters of every server, for `/readyz`."""
+        problems = self._pool.problems()
+        return {
+            "upstream": {
+                address: {**numbers, "problem": problems[address]}
+                for address, numbers in self._pool.registry.read().items()
+            }
+        }
+
+    def metrics(self) -> str:
+        """Returns all counters as Prometheus reads them."""
+        return self._pool.registry.prometheus()
+
+    async def forward(
+        self, path: str, data: bytes, context: grpc.aio.ServicerContext
+    ) -> bytes:
+        """Answers one call with an upstream server's bytes, metadata and status.
+
+        Raises:
+            ServingError: No server could be reached.
+        """
+        # Reloading concerns each server; any other question, whichever answers it.
+        call = self._pool.call_all if path == _RELOAD else self._pool.call
+        try:
+            reply = await call(
+                path,
+                data,
+                timeout_s=context.time_remaining(),
+                metadata=_passed_on(context.invocation_metadata()),
+            )
+        except grpc.aio.AioRpcError as error:
+            if initial := _passed_on(error.initial_metadata()):
+                await context.send_initial_metadata(initial)
+            trailing = _passed_on(error.trailing_metadata())
+            await context.abort(error.code(), error.details() or "", trailing)
+        if initial := _passed_on(await reply.call.initial_metadata()):
+            await context.send_initial_metadata(initial)
+        if trailing := _passed_on(await reply.call.trailing_metadata()):
+            context.set_trailing_metadata(trailing)
+        return reply.data
+
+
+class _ModelHealth(health.aio.HealthServicer):  # type: ignore[misc]
+    """Also knows the models that the upstream servers have, by their names."""
+
+    def __init__(self, predictor: UpstreamPredictor) -> None:
+        super().__init__()
+        self._predictor = predictor
+
+    async def Check(  # noqa: N802 -- the .proto names it
+        self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext
+    ) -> health_pb2.HealthCheckResponse:
+        """Answers from what the server told, and asks upstream about other names."""
+        response = health_pb2.HealthCheckResponse
+        if request.service in self._server_status:
+            return await super().Check(request, context)
+        try:
+            versions = await self._predictor.status(request.service)
+        except ServingError as error:
+            await context.abort(error.grpc_code, str(error))
+        available = any(version.state == "AVAILABLE" for version in versions)
+        return response(status=response.SERVING if available else response.NOT_SERVING)
+
+
+def _passed_on(metadata: Iterable[tuple[str, str | bytes]] | None) -> Metadata:
+    """Metadata without what belongs to one connection only."""
+    return tuple(
+        (key, value)
+        for key, value in metadata or ()
+        if key not in _OF_THE_CONNECTION
+        and (key == _STATUS_DETAILS or not key.startswith(("grpc-", ":")))
+    )

@@ -1,0 +1,229 @@
+"""All upstream servers as one: which of them gets a call, and who gets it next.
+
+Servers that are ready take turns. One that lacks the model, or is lost before it
+answers, passes the call on: inference changes nothing, so it may run twice.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
+
+import grpc
+import grpc.aio
+
+from serving.errors import UnavailableError
+from serving.upstream_backend import (
+    LOST,
+    Backend,
+    BackendLostError,
+    HealthOptions,
+    Metadata,
+    Reply,
+    is_full,
+)
+from serving.upstream_counters import Registry
+
+_PREDICTION = "/tensorflow.serving.PredictionService/"
+_NO_LABEL = "Unrecognized servable version label"
+# gRPC's words where no connection came about, with one address and with several.
+_NOT_CONNECTED = ("failed to connect to all addresses", "connections to all backends")
+_Failure: TypeAlias = grpc.aio.AioRpcError | BackendLostError
+
+
+class _Tries:
+    """What came of the attempts of one call so far."""
+
+    def __init__(self) -> None:
+        self.refusal: grpc.aio.AioRpcError | None = None  # The model is not there.
+        self.loss: _Failure | None = None
+        self.lost: list[Backend] = []
+        self.full = False
+
+    def take(self, backend: Backend, failure: _Failure) -> bool:
+        """Keeps a failure, and returns whether another server may do better."""
+        if isinstance(failure, BackendLostError) or failure.code() in LOST:
+            self.loss = failure
+            self.lost.append(backend)
+            self.full = self.full or is_full(failure)
+        elif _lacks_model(failure):
+            self.refusal = failure
+        else:
+            return False
+        return True
+
+
+class Pool:
+    """The upstream servers. For one event loop."""
+
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        options: HealthOptions | None = None,
+        *,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Prepares; `start` begins to probe. Needs a running event loop.
+
+        Args:
+            addresses: `host:port` or `unix:path` of each server.
+            options: When a server is taken out, and when it comes back.
+            on_change: Called after a server's first probe, and when it comes or goes.
+        """
+        self.registry = Registry(addresses)
+        self._backends = [
+            Backend(address, counters, options or HealthOptions(), on_change)
+            for address, counters in self.registry.backends.items()
+        ]
+        self._turn = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begins to probe the servers."""
+        self._tasks = [asyncio.create_task(b.watch()) for b in self._backends]
+
+    async def stop(self) -> None:
+        """Ends the probes, and closes the connections."""
+        for task in self._tasks:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*self._tasks)
+        for backend in self._backends:
+            await backend.close()
+
+    def settled(self) -> bool:
+        """Whether every server was probed."""
+        return all(backend.probed for backend in self._backends)
+
+    def ready(self) -> bool:
+        """Whether some server takes requests."""
+        return any(backend.ready for backend in self._backends)
+
+    def problems(self) -> dict[str, str]:
+        """Returns, by address, why a server takes no requests; "" where it does."""
+        return {backend.address: backend.problem for backend in self._backends}
+
+    async def call(
+        self,
+        path: str,
+        data: bytes,
+        *,
+        timeout_s: float | None,
+        metadata: Metadata = (),
+    ) -> Reply:
+        """Asks one server, and where that is of no use, the others.
+
+        Args:
+            path: `/service/Method`.
+            data: The request, serialized.
+            timeout_s: Seconds for all attempts together; None for no limit.
+            metadata: Sent with the request.
+
+        Raises:
+            grpc.aio.AioRpcError: The answer is an error.
+            UnavailableError: No server could be reached.
+        """
+        end = None if timeout_s is None else time.monotonic() + timeout_s
+        key = _model_key(path, data)
+        tries = _Tries()
+        again = False
+        for backend in self._order(key, tries):
+            left_s = None if end is None else end - time.monotonic()
+            backend.counters.retries += again
+            again = True
+            try:
+                reply = await backend.call(path, data, left_s, metadata)
+            except (grpc.aio.AioRpcError, BackendLostError) as failure:
+                if not tries.take(backend, failure):
+                    raise
+                if failure is tries.refusal:
+                    backend.note_model(key, False)
+                continue
+            backend.note_model(key, True)
+            return reply
+        raise self._verdict(key, tries)
+
+    async def call_all(
+        self,
+        path: str,
+        data: bytes,
+        *,
+        timeout_s: float | None,
+        metadata: Metadata = (),
+    ) -> Reply:
+        """Asks every server, ready or not, and returns the first one's answer.
+
+        Raises:
+            grpc.aio.AioRpcError: One of them answered with an error: the first such.
+            UnavailableError: One could not be reached.
+        """
+        outcomes = await asyncio.gather(
+            *(b.call(path, data, timeout_s, metadata) for b in self._backends),
+            return_exceptions=True,
+        )
+        for backend, outcome in zip(self._backends, outcomes, strict=True):
+            if isinstance(outcome, grpc.aio.AioRpcError):
+                raise _told(outcome, f"Upstream {backend.address} cannot be reached")
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return next(outcome for outcome in outcomes if isinstance(outcome, Reply))
+
+    def _order(self, key: bytes, tries: _Tries) -> Iterator[Backend]:
+        """The servers to try, one after the other as long as none has answered."""
+        turn = self._turn
+        self._turn += 1
+        ready = [backend for backend in self._backends if backend.ready]
+        passed_over = [backend for backend in ready if backend.lacks(key)]
+        for group in ([b for b in ready if b not in passed_over], passed_over):
+            for place in range(len(group)):
+                yield group[(turn + place) % len(group)]
+        if tries.refusal or tries.full:
+            return
+        # What is out may be back by now; and behind the address of one that was lost,
+        # another process may take the connection.
+        yield from [b for b in self._backends if b not in ready]
+        yield from ready[:1]
+
+    def _verdict(self, key: bytes, tries: _Tries) -> Exception:
+        """The error of a call that no server answered."""
+        out = [*tries.lost, *(b for b in self._backends if not b.ready)]
+        owner = next((b for b in out if b.serves(key)), None)
+        if tries.refusal and not owner:
+            refusal: Exception = tries.refusal
+            return refusal
+        if owner and not tries.loss:
+            return UnavailableError(
+                f"Upstream {owner.address}, which served the model, cannot be "
+                f"reached: {owner.problem}."
+            )
+        addresses = ", ".join(backend.address for backend in self._backends)
+        return _told(tries.loss, f"No upstream server can be reached: {addresses}")
+
+
+def _told(failure: _Failure | None, text: str) -> Exception:
+    """The failure as it is; where it is only that nobody was there, in our words."""
+    if isinstance(failure, grpc.aio.AioRpcError):
+        details = failure.details() or ""
+        if details.startswith(_NOT_CONNECTED):
+            return UnavailableError(f"{text}. Last error: {details}")
+    return failure or UnavailableError(f"{text}.")
+
+
+def _lacks_model(error: grpc.aio.AioRpcError) -> bool:
+    """Whether a server says that it has no such model, version or label."""
+    return error.code() == grpc.StatusCode.NOT_FOUND or (
+        error.code() == grpc.StatusCode.INVALID_ARGUMENT
+        and (error.details() or "").startswith(_NO_LABEL)
+    )
+
+
+def _model_key(path: str, data: bytes) -> bytes:
+    """The ModelSpec of an inference request as it is on the wire; b"" for unknown.
+
+    It is the first field, which every library writes first; nothing else is decoded.
+    """
+    if not path.startswith(_PREDICTION) or len(data) < 2:
+        return b""
+    tag, length = data[0], data[1]
+    return data[2 : 2 + length] if tag == 0x0A and length < 0x80 else b""

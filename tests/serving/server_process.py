@@ -1,0 +1,111 @@
+"""`python -m serving` as a process, for tests that start, ask, kill and end it."""
+
+import contextlib
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from savedmodels.protos import (
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2_grpc,
+)
+
+ROOT = pathlib.Path(__file__).parents[2]
+LINE = re.compile(
+    r"serving: gRPC 127\.0\.0\.1:(\d+), REST (?:http://127\.0\.0\.1:(\d+)|none), "
+    r"(?:models|upstream): (.*)\n"
+)
+
+
+class Process:
+    """A server process, and clients of it."""
+
+    def __init__(self, *arguments):
+        self.popen = subprocess.Popen(
+            [sys.executable, "-m", "serving", *arguments],
+            cwd=ROOT,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        watchdog = threading.Timer(60, self.popen.kill)
+        watchdog.start()
+        line = self.popen.stdout.readline()
+        watchdog.cancel()
+        match = LINE.fullmatch(line)
+        assert match, (line, self.popen.communicate(timeout=30))
+        self.port, self.rest_port, models = match.groups()
+        self.models = models.split(", ")
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}")
+        self.predict = prediction_service_pb2_grpc.PredictionServiceStub(
+            self.channel
+        ).Predict
+        self.stderr = ""
+
+    def health(self, service=""):
+        stub = health_pb2_grpc.HealthStub(self.channel)
+        status = stub.Check(health_pb2.HealthCheckRequest(service=service)).status
+        return health_pb2.HealthCheckResponse.ServingStatus.Name(status)
+
+    def states(self, model):
+        request = get_model_status_pb2.GetModelStatusRequest()
+        request.model_spec.name = model
+        stub = model_service_pb2_grpc.ModelServiceStub(self.channel)
+        states = get_model_status_pb2.ModelVersionStatus.State
+        return {
+            status.version: states.Name(status.state)
+            for status in stub.GetModelStatus(request).model_version_status
+        }
+
+    def get(self, path):
+        url = f"http://127.0.0.1:{self.rest_port}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as response:
+                return response.status, response.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+    def end(self, number=signal.SIGTERM):
+        """Sends a signal, and returns the exit code."""
+        if self.popen.poll() is None:
+            self.popen.send_signal(number)
+        _, self.stderr = self.popen.communicate(timeout=30)
+        self.channel.close()
+        return self.popen.returncode
+
+
+@contextlib.contextmanager
+def serving(*arguments):
+    process = Process("--port=0", "--rest_api_port=0", *arguments)
+    try:
+        yield process
+    finally:
+        process.end()
+
+
+def publish(version, base_path, number):
+    """Puts a version into a store in one rename, as an export does."""
+    base_path.mkdir(parents=True, exist_ok=True)
+    staging = base_path / f".writing-{number}"
+    shutil.copytree(version, staging)
+    staging.rename(base_path / str(number))
+
+
+def soon(condition, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"it did not come true in {seconds} seconds"
+        time.sleep(0.01)
