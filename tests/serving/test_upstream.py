@@ -1,0 +1,398 @@
+"""The shim as a process in front of server processes: alike, and never down."""
+
+import contextlib
+import http.client
+import json
+import re
+import signal
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from server_process import ROOT, publish, serving, soon
+
+from savedmodels.protos import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+    regression_pb2,
+)
+from serving import example_codec, messages
+from serving.predictor import ModelSpec
+
+PREDICTION = "/tensorflow.serving.PredictionService/"
+STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+UNLIMITED = [("grpc.max_receive_message_length", -1)]
+X = {"x": np.float32([1, 2, 5])}
+
+
+@pytest.fixture(scope="module")
+def shim(ports):
+    with serving(f"--upstream=127.0.0.1:{ports[0]}") as shim:
+        yield shim
+        assert shim.end() == 0
+        assert "Traceback" not in shim.stderr
+
+
+@pytest.fixture(scope="module")
+def channels(ports, shim):
+    """To the server itself, and to the shim."""
+    with (
+        grpc.insecure_channel(f"127.0.0.1:{ports[0]}", UNLIMITED) as direct,
+        grpc.insecure_channel(f"127.0.0.1:{shim.port}", UNLIMITED) as through,
+    ):
+        yield direct, through
+
+
+def answer(channel, path, data, timeout=20):
+    """The bytes of an answer, or the code and text of an error."""
+    try:
+        return channel.unary_unary(path)(data, timeout=timeout)
+    except grpc.RpcError as error:
+        return error.code().name, error.details()
+
+
+def predict(model, inputs, version=None, label=None, signature="", output_filter=()):
+    spec = ModelSpec(model, version, label, signature)
+    return messages.predict_request(spec, inputs, output_filter).SerializeToString()
+
+
+def test_says_where_it_listens_and_whom_it_asks(ports, shim):
+    assert shim.models == [f"127.0.0.1:{ports[0]}"]
+
+
+EXAMPLE = example_codec.encode({"x": 0.25})
+
+
+@pytest.mark.parametrize(
+    ("path", "data"),
+    [
+        (f"{PREDICTION}Predict", predict("half_plus_two", X)),
+        (f"{PREDICTION}Predict", predict("half_plus_two", X, version=1)),
+        (f"{PREDICTION}Predict", predict("nosuch", X)),
+        (f"{PREDICTION}Predict", predict("half_plus_two", X, version=9)),
+        (f"{PREDICTION}Predict", predict("half_plus_two", X, label="stable")),
+        (f"{PREDICTION}Predict", predict("half_plus_two", X, signature="nosuch")),
+        (f"{PREDICTION}Predict", predict("half_plus_two", {"z": X["x"]})),
+        (f"{PREDICTION}Predict", predict("half_plus_two", {})),
+        (f"{PREDICTION}Predict", predict("half_plus_two", X, output_filter=["q"])),
+        (f"{PREDICTION}Predict", b""),
+        (f"{PREDICTION}Predict", b"\xff\xff\xff"),
+        (f"{PREDICTION}MultiInference", b""),
+        (f"{PREDICTION}Nosuch", b""),
+        (f"{PREDICTION}GetModelMetadata", b""),
+        ("/tensorflow.serving.SessionService/SessionRun", b""),
+        (STATUS, messages.status_request(ModelSpec("echo")).SerializeToString()),
+        (STATUS, messages.status_request(ModelSpec("nosuch")).SerializeToString()),
+        (STATUS, b""),
+    ],
+)
+def test_grpc_answers_are_the_servers_own(channels, path, data):
+    direct, through = (answer(channel, path, data) for channel in channels)
+    assert through == direct
+
+
+@pytest.mark.parametrize(
+    ("method", "request_", "kind"),
+    [
+        (
+            "Classify",
+            lambda e: messages.classify_request(ModelSpec("examples"), e),
+            classification_pb2.ClassificationResponse,
+        ),
+        (
+            "Regress",
+            lambda e: messages.regress_request(ModelSpec("examples"), e),
+            regression_pb2.RegressionResponse,
+        ),
+        (
+            "GetModelMetadata",
+            lambda e: messages.metadata_request(ModelSpec("examples")),
+            get_model_metadata_pb2.GetModelMetadataResponse,
+        ),
+    ],
+)
+def test_every_method_answers_through_the_shim(channels, method, request_, kind):
+    request = request_([EXAMPLE])
+    if method != "GetModelMetadata":
+        request.model_spec.signature_name = method.lower()
+    # As messages: protobuf writes maps in any order.
+    direct, through = (
+        kind.FromString(answer(c, PREDICTION + method, request.SerializeToString()))
+        for c in channels
+    )
+    assert through == direct
+    assert through.model_spec.version.value == 1
+
+
+def test_messages_of_five_megabytes_pass(channels):
+    text = np.array([bytes(range(256)) * 20_000], object)
+    data = predict("echo", {"text": text}, output_filter=["text"])
+    direct, through = (answer(c, f"{PREDICTION}Predict", data) for c in channels)
+    assert len(data) > 5_000_000
+    assert len(through) > 5_000_000
+    assert through == direct
+
+
+REST = [
+    ("POST", "/v1/models/half_plus_two:predict", {"instances": [1.0, 2.0, 5.0]}),
+    ("POST", "/v1/models/half_plus_two/versions/1:predict", {"inputs": [1.5, 2]}),
+    (
+        "POST",
+        "/v1/models/multi_io:predict",
+        {"instances": [{"a": [1, 0.1], "b": 2}, {"a": [3, 4], "b": -1}]},
+    ),
+    ("POST", "/v1/models/multi_io:predict", {"inputs": {"a": [[1, 2]], "b": [3]}}),
+    ("POST", "/v1/models/echo:predict", {"instances": ["é", {"b64": "AP8="}]}),
+    ("POST", "/v1/models/half_plus_two:predict", {"instances": ["text"]}),
+    ("POST", "/v1/models/half_plus_two:predict", {"instances": []}),
+    (
+        "POST",
+        "/v1/models/half_plus_two:predict",
+        {"signature_name": "nosuch", "instances": [1.0]},
+    ),
+    ("POST", "/v1/models/nosuch:predict", {"instances": [1.0]}),
+    ("POST", "/v1/models/half_plus_two/versions/9:predict", {"instances": [1.0]}),
+    ("POST", "/v1/models/half_plus_two/labels/x:predict", {"instances": [1.0]}),
+    ("POST", "/v1/models/half_plus_two:predict", "{ no JSON"),
+    (
+        "POST",
+        "/v1/models/examples:classify",
+        {"signature_name": "classify", "examples": [{"x": 0.25}, {"x": 1.0}]},
+    ),
+    ("POST", "/v1/models/examples:classify", {"examples": [{"x": 0.25}]}),
+    ("POST", "/v1/models/multi_io:classify", {"examples": [{"x": 0.25}]}),
+    (
+        "POST",
+        "/v1/models/examples:classify",
+        {"signature_name": "classify", "examples": [{"x": "text"}]},
+    ),
+    (
+        "POST",
+        "/v1/models/examples:regress",
+        {"signature_name": "regress", "examples": [{"x": 0.25}, {"x": 1.0}]},
+    ),
+    ("GET", "/v1/models/examples/metadata", None),
+    ("GET", "/v1/models/multi_io/versions/1/metadata", None),
+    ("GET", "/v1/models/nosuch/metadata", None),
+    ("GET", "/v1/models/multi_io/labels/x/metadata", None),
+    ("GET", "/v1/models/half_plus_two", None),
+    ("GET", "/v1/models/half_plus_two/versions/1", None),
+    ("GET", "/v1/models/half_plus_two/versions/9", None),
+    ("GET", "/v1/models/nosuch", None),
+    ("GET", "/v1/models", None),
+    ("GET", "/v1/nosuch", None),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), REST)
+def test_rest_answers_are_the_servers_own(ports, shim, method, path, body):
+    body = body if body is None or isinstance(body, str) else json.dumps(body)
+    answers = []
+    for port in (ports[1], shim.rest_port):
+        connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=20)
+        connection.request(method, path, body)
+        response = connection.getresponse()
+        answer = response.read()
+        if response.status == 200 and re.search("metadata|multi_io", path):
+            # Several outputs or signatures come in any order.
+            answer = json.loads(answer)
+        answers.append((response.status, answer))
+        connection.close()
+    assert answers[1] == answers[0]
+
+
+def test_the_deadline_of_a_client_holds_through_the_shim(shim, channels):
+    data = predict("half_plus_two", X)
+    code, _ = answer(channels[1], f"{PREDICTION}Predict", data, timeout=0.0001)
+    assert code == "DEADLINE_EXCEEDED"
+
+
+def test_health_is_told_of_the_shim_and_of_models_behind_it(channels):
+    stub = health_pb2_grpc.HealthStub(channels[1])
+    for name in ("", "PredictionService", "ModelService", "echo"):
+        response = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=10)
+        assert response.status == health_pb2.HealthCheckResponse.SERVING
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Check(health_pb2.HealthCheckRequest(service="nosuch"), timeout=10)
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_readiness_and_metrics_tell_of_every_server(ports, shim, channels):
+    address = f"127.0.0.1:{ports[0]}"
+    answer(channels[1], f"{PREDICTION}Predict", predict("half_plus_two", X))
+    answer(channels[1], f"{PREDICTION}Predict", predict("half_plus_two", {}))
+    status, body = shim.get("/readyz")
+    numbers = json.loads(body)["upstream"][address]
+    assert (status, numbers["ready"], numbers["problem"]) == (200, True, "")
+    status, body = shim.get("/monitoring/prometheus/metrics")
+    samples = dict(line.rsplit(" ", 1) for line in body.decode().splitlines())
+    name, label = ":maaskit:upstream:", f'backend="{address}"'
+    assert samples[f"# TYPE {name}request_latency"] == "histogram"
+    assert samples[f"{name}ready{{{label}}}"] == "1"
+    ok = int(samples[f'{name}request_count{{{label},status="OK"}}'])
+    refused = int(samples[f'{name}request_count{{{label},status="INVALID_ARGUMENT"}}'])
+    assert refused > 0
+    assert ok == int(samples[f"{name}request_latency_count{{{label}}}"])
+    assert ok == int(samples[f'{name}request_latency_bucket{{{label},le="+Inf"}}'])
+    assert numbers["requests"] >= ok > 0
+    for line in body.decode().splitlines():
+        assert re.fullmatch(r"# TYPE [:\w]+ \w+|[:\w]+\{[^{}]+\} \d+", line)
+
+
+@pytest.fixture(scope="module")
+def digits_store(tmp_path_factory, digits_litert):
+    """A store that is served without TensorFlow, so within a second."""
+    store = tmp_path_factory.mktemp("digits_store")
+    publish(digits_litert, store / "digits", 1)
+    return store
+
+
+DIGITS = predict("digits", {"image": np.zeros((1, 28, 28, 1), np.uint8)})
+DIGITS_JSON = json.dumps({"instances": np.zeros((1, 28, 28, 1), int).tolist()})
+
+
+class Flow:
+    """Clients of both protocols that ask without a pause, until they are to stop."""
+
+    def __init__(self, shim):
+        self.answered = self.failed = 0
+        self.texts = []
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._ask, args=(ask,))
+            for ask in [self._grpc(shim.port)] * 3 + [self._rest(shim.rest_port)]
+        ]
+
+    def _grpc(self, port):
+        @contextlib.contextmanager
+        def asking():
+            with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+                call = channel.unary_unary(f"{PREDICTION}Predict")
+                yield lambda: call(DIGITS, timeout=20)
+
+        return asking
+
+    def _rest(self, port):
+        url = f"http://127.0.0.1:{port}/v1/models/digits:predict"
+
+        def ask():
+            with urllib.request.urlopen(url, DIGITS_JSON.encode(), 20) as response:
+                response.read()
+
+        return lambda: contextlib.nullcontext(ask)
+
+    def _ask(self, asking):
+        with asking() as ask:
+            while not self._stop.is_set():
+                try:
+                    ask()
+                    self.answered += 1
+                except (grpc.RpcError, urllib.error.HTTPError) as error:
+                    self.failed += 1
+                    self.texts.append(str(error))
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exception):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def numbers_of(shim):
+    return json.loads(shim.get("/readyz")[1])["upstream"]
+
+
+def test_a_killed_server_loses_no_request_and_is_taken_in_again(digits_store):
+    store = f"--store={digits_store}"
+    with serving(store) as stays, serving(store) as dies:
+        address = f"127.0.0.1:{dies.port}"
+        with serving(f"--upstream=127.0.0.1:{stays.port},{address}") as shim:
+            with contextlib.ExitStack() as again:
+                flow = again.enter_context(Flow(shim))
+                soon(lambda: numbers_of(shim)[address]["requests"] > 20)
+                dies.end(signal.SIGKILL)
+                soon(lambda: not numbers_of(shim)[address]["ready"])
+                assert shim.get("/readyz")[0] == 200
+                assert shim.health() == "SERVING"
+                with serving(store, f"--port={dies.port}"):
+                    soon(lambda: numbers_of(shim)[address]["ready"])
+                    before = numbers_of(shim)[address]["requests"]
+                    soon(lambda: numbers_of(shim)[address]["requests"] > before + 20)
+                    assert numbers_of(shim)[address]["ejections"] == 1
+                    stays.end(signal.SIGTERM)  # the other one drains
+                    after = flow.answered
+                    soon(lambda: flow.answered > after + 20)
+                    again.close()
+            assert flow.texts == []
+            # Both are gone now.
+            soon(lambda: shim.get("/readyz")[0] == 503)
+            assert shim.get("/healthz")[0] == 200
+            assert shim.health() == "NOT_SERVING"
+            assert shim.end() == 0
+    assert "Traceback" not in shim.stderr
+
+
+@pytest.mark.slow
+def test_servers_that_are_killed_again_and_again_lose_no_request(digits_store):
+    store = f"--store={digits_store}"
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(serving(store)) for _ in range(2)]
+        addresses = [f"127.0.0.1:{server.port}" for server in servers]
+        shim = stack.enter_context(serving(f"--upstream={','.join(addresses)}"))
+        with Flow(shim) as flow:
+            for turn in range(8):
+                place = turn % 2
+                servers[place].end(signal.SIGKILL)
+                time.sleep(1)
+                again = serving(store, f"--port={servers[place].port}")
+                servers[place] = stack.enter_context(again)
+                soon(
+                    lambda p=place: numbers_of(shim)[addresses[p]]["ready"], seconds=40
+                )
+        assert flow.texts == []
+        assert flow.answered > 1000
+
+
+def test_servers_that_are_not_there_yet_are_waited_for(digits_store):
+    with serving(f"--store={digits_store}") as server:
+        port = server.port
+    with serving(f"--upstream=127.0.0.1:{port}") as shim:
+        assert shim.get("/readyz")[0] == 503
+        assert shim.health() == "NOT_SERVING"
+        with grpc.insecure_channel(f"127.0.0.1:{shim.port}") as channel:
+            code, text = answer(channel, f"{PREDICTION}Predict", DIGITS)
+            assert code == "UNAVAILABLE"
+            assert text.startswith(
+                f"No upstream server can be reached: 127.0.0.1:{port}"
+            )
+            with serving(f"--store={digits_store}", f"--port={port}"):
+                soon(lambda: shim.get("/readyz")[0] == 200)
+                stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+                request = predict_pb2.PredictRequest.FromString(DIGITS)
+                assert stub.Predict(request).model_spec.version.value == 1
+        shim.end()
+    assert f"Upstream 127.0.0.1:{port} is not ready: " in shim.stderr
+
+
+def test_make_serve_upstream_forwards_and_loads_nothing():
+    done = subprocess.run(
+        ["make", "-n", "serve", "UPSTREAM=a:8500,b:8500"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "--upstream='a:8500,b:8500'" in done.stdout
+    assert "--store" not in done.stdout
