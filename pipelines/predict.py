@@ -123,9 +123,10 @@ class _Server:
 
 def _is_typed(given: str, signature: SignatureInfo) -> bool:
     """Whether `--input` is the text to ask about, and not the name of a file."""
-    # A mistyped name is told, and not asked about: it has an ending, or folders and
-    # no space.
-    is_name = _readers.kind(given) or ("/" in given and " " not in given)
+    # A mistyped name is told, and not asked about: it has an ending, or folders and no
+    # space. A date has slashes too, and begins with a digit.
+    in_folders = "/" in given and " " not in given and not given[0].isdigit()
+    is_name = _readers.kind(given) or in_folders
     there = os.path.exists(given) or (glob.has_magic(given) and glob.glob(given))
     return bool(_readers.text_alias(signature)) and not is_name and not there
 
