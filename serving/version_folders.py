@@ -4,10 +4,11 @@ import pathlib
 from collections.abc import Mapping
 
 from savedmodels import store
+from serving.version_policy import Source
 from serving.version_state import Files
 
 
-def models_in(store_path: pathlib.Path) -> Mapping[str, pathlib.Path] | None:
+def models_in(store_path: pathlib.Path) -> Mapping[str, Source] | None:
     """Returns the models of a store by name, as `VersionManager` asks for them.
 
     Args:
@@ -17,7 +18,7 @@ def models_in(store_path: pathlib.Path) -> Mapping[str, pathlib.Path] | None:
     if not store_path.is_dir():
         return None
     return {
-        path.name: path
+        path.name: Source(path)
         for path in sorted(store_path.iterdir())
         if path.is_dir() and store.list_versions(path)
     }
@@ -28,6 +29,30 @@ def no_versions(name: str, base_path: pathlib.Path) -> str:
     return (
         f"No versions of servable {name} found under base path {base_path}. "
         "Did you forget to name your leaf directory as a number (eg. '/1/')?"
+    )
+
+
+def problem_with(name: str, source: Source, numbers: set[int]) -> str:
+    """Returns why there is less to load than was asked for, or "".
+
+    Args:
+        name: Model name.
+        source: What was asked for.
+        numbers: Versions that are there.
+    """
+    if not numbers:
+        return no_versions(name, source.base_path)
+    specific = source.policy.specific
+    if specific is None:
+        return ""
+    if not specific:
+        return f"No specific versions of servable {name} are asked for: none is served."
+    missing = sorted(specific - numbers)
+    if not missing:
+        return ""
+    return (
+        f"Versions {missing} of servable {name}, which its version policy asks for, "
+        f"were not found under base path {source.base_path}."
     )
 
 

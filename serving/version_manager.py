@@ -1,4 +1,4 @@
-"""Watches folders of versions, and keeps the newest of each model loaded.
+"""Watches folders of versions, and keeps those loaded that each model's policy wants.
 
 A new version is loaded beside the live one, and takes over when it is ready; the old
 one goes when the last call that it answers is done. What fails is kept as a status and
@@ -11,13 +11,13 @@ import logging
 import pathlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Generic, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 from savedmodels import store
 from serving import version_folders
-from serving.errors import ServableNotFoundError, ServingError
-from serving.predictor import VersionStatus
+from serving.errors import ServingError
+from serving.version_policy import Source
 from serving.version_state import (
     AVAILABLE,
     END,
@@ -29,14 +29,15 @@ from serving.version_state import (
     Version,
     WatchOptions,
 )
+from serving.version_table import VersionTable
 
 logger = logging.getLogger(__name__)
 
-Sources: TypeAlias = Callable[[], Mapping[str, pathlib.Path] | None]
+Sources: TypeAlias = Callable[[], Mapping[str, Source] | None]
 
 
-class VersionManager(Generic[T]):
-    """The loaded versions of all models. Thread-safe."""
+class VersionManager(VersionTable[T]):
+    """Loads and unloads the versions of all models. Thread-safe."""
 
     def __init__(
         self,
@@ -49,23 +50,23 @@ class VersionManager(Generic[T]):
         """Prepares to watch; `start` begins.
 
         Args:
-            sources: Returns model name to base path, at each look; None where it
-                cannot tell at the moment, so that nothing changes.
+            sources: Returns model name to where its versions lie, at each look; None
+                where it cannot tell at the moment, so that nothing changes.
             load: Loads (and warms up) the version in a folder. Called in threads.
             options: When to look and what to keep.
             on_change: Called in the watching thread after the first look, and after
                 versions came, went or failed.
         """
+        super().__init__(on_last_call=lambda version: self._submit(self._free, version))
         self._sources = sources
         self._load = load
         self._options = options
         self._on_change = on_change
-        self._models: dict[str, Model[T]] = {}
-        self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopping = False
         self._changed = False
         self._looked = False
+        self._asked: list[concurrent.futures.Future[None]] = []
         self._loaders = concurrent.futures.ThreadPoolExecutor(
             max_workers=options.num_load_threads, thread_name_prefix="load"
         )
@@ -81,86 +82,24 @@ class VersionManager(Generic[T]):
         self._wake.set()
         self._watcher.join()
         self._loaders.shutdown(cancel_futures=True)
-        for model in self._models.values():
+        for model in self.models.values():
             for version in model.versions.values():
                 if version.loaded is not None:
                     version.loaded.close()
                     version.loaded = None
                 version.state = END
 
-    @contextlib.contextmanager
-    def lease(self, name: str, version: int | None = None) -> Iterator[tuple[int, T]]:
-        """Gives a version and what it was loaded as, which stays while in use.
-
-        Args:
-            name: Model name.
-            version: Version number, or None for the highest that is AVAILABLE.
-
-        Raises:
-            ServableNotFoundError: No such version is AVAILABLE.
-        """
-        with self._lock:
-            found = self._find(name, version)
-            found.calls += 1
-            loaded = found.loaded
-        if loaded is None:
-            raise RuntimeError("A version is AVAILABLE before it is loaded.")
-        try:
-            yield found.number, loaded
-        finally:
-            with self._lock:
-                found.calls -= 1
-                last = found.state == UNLOADING and found.calls == 0
-            if last:
-                self._submit(self._free, found)
-
-    def status(self, name: str, version: int | None = None) -> list[VersionStatus]:
-        """Returns the state of all versions of a model, or of one, newest first.
-
-        Raises:
-            ServableNotFoundError: Nothing is known of it.
-        """
-        with self._lock:
-            model = self._models.get(name)
-            if model is None or not model.versions:
-                problem = f". {model.problem}" if model and model.problem else ""
-                raise ServableNotFoundError(
-                    f"Could not find any versions of model {name}{problem}"
-                )
-            if version is None:
-                numbers = sorted(model.versions, reverse=True)
-                return [model.versions[number].status for number in numbers]
-            if version not in model.versions:
-                raise ServableNotFoundError(
-                    f"Could not find version {version} of model {name}"
-                )
-            return [model.versions[version].status]
-
-    def available(self) -> dict[str, list[int]]:
-        """Returns every model's name, and its AVAILABLE versions, newest first."""
-        with self._lock:
-            return {
-                name: [version.number for version in model.available()]
-                for name, model in sorted(self._models.items())
-            }
-
     def settled(self) -> bool:
         """Whether the folders were looked at, and nothing waits to be loaded."""
-        with self._lock:
-            return self._looked and not any(
-                version.state in (START, LOADING)
-                for model in self._models.values()
-                for version in model.versions.values()
-            )
+        return self._looked and super().settled()
 
-    def _find(self, name: str, number: int | None) -> Version[T]:
-        model = self._models.get(name)
-        available = model.available() if model else []
-        for version in available:
-            if number is None or version.number == number:
-                return version
-        wanted = f"Latest({name})" if number is None else f"Specific({name}, {number})"
-        raise ServableNotFoundError(f"Servable not found for request: {wanted}")
+    def look_again(self) -> concurrent.futures.Future[None]:
+        """Looks for versions at once; done when what it found begins to load."""
+        done: concurrent.futures.Future[None] = concurrent.futures.Future()
+        with self.lock:
+            self._asked.append(done)
+        self._wake.set()
+        return done
 
     def _watch(self) -> None:
         wait_s = self._options.file_system_poll_wait_seconds
@@ -169,16 +108,21 @@ class VersionManager(Generic[T]):
             # Loads that end wake it early: what they replace can go at once.
             self._wake.clear()
             now = time.monotonic()
-            if not self._looked or (wait_s > 0 and now >= next_look):
+            with self.lock:
+                asked, self._asked = self._asked, []
+            is_due = not self._looked or (wait_s > 0 and now >= next_look)
+            if wait_s >= 0 and (asked or is_due):
                 self._look()
                 next_look = now + wait_s
             self._act()
-            with self._lock:
+            with self.lock:
                 # The first look counts, even if it finds nothing.
                 changed = self._changed or not self._looked
                 self._changed, self._looked = False, True
             if changed:
                 self._on_change()
+            for done in asked:
+                done.set_result(None)
             timeout_s = max(0.0, next_look - time.monotonic()) if wait_s > 0 else None
             self._wake.wait(timeout_s)
 
@@ -191,22 +135,28 @@ class VersionManager(Generic[T]):
             return
         if sources is None:
             return
-        for name, base_path in sources.items():
-            with self._lock:
-                model = self._models.setdefault(name, Model())
+        for name, source in sources.items():
+            with self.lock:
+                model = self.models.setdefault(name, Model())
             try:
-                self._look_at(name, model, base_path)
+                numbers = self._look_at(name, model, source)
+                problem = version_folders.problem_with(name, source, numbers)
             except OSError as error:
-                self._note_problem(
-                    model,
-                    f"Could not find base path {base_path} for servable {name} "
-                    f"with error {error}",
+                problem = (
+                    f"Could not find base path {source.base_path} for servable {name} "
+                    f"with error {error}"
                 )
-        for name in self._models.keys() - sources.keys():
-            with self._lock:
-                self._models[name].on_disk = set()
+            if problem and problem != model.problem:
+                logger.warning(problem)
+            model.problem = problem
+        for name in self.models.keys() - sources.keys():
+            with self.lock:
+                self.models[name].on_disk = set()
+                self.models[name].problem = ""
 
-    def _look_at(self, name: str, model: Model[T], base_path: pathlib.Path) -> None:
+    def _look_at(self, name: str, model: Model[T], source: Source) -> set[int]:
+        """Reads one folder, and returns the versions there."""
+        base_path = source.base_path
         if not base_path.is_dir():
             raise FileNotFoundError(f"{base_path} is not a folder")
         numbers = set(store.list_versions(base_path))
@@ -215,7 +165,7 @@ class VersionManager(Generic[T]):
             known = model.versions.get(number)
             if known is None:
                 path = store.version_path(base_path, number)
-                with self._lock:
+                with self.lock:
                     model.versions[number] = Version(name, number, path)
                 continue
             if known.state == END:
@@ -224,34 +174,28 @@ class VersionManager(Generic[T]):
             if known.has_failed():
                 files = version_folders.files_of(known.path)
                 if known.is_due(files, now, self._options):
-                    with self._lock:
+                    with self.lock:
                         known.error = None
-        with self._lock:
+        with self.lock:
             model.on_disk = numbers
-        problem = "" if numbers else version_folders.no_versions(name, base_path)
-        self._note_problem(model, problem)
-
-    def _note_problem(self, model: Model[T], problem: str) -> None:
-        if problem and problem != model.problem:
-            logger.warning(problem)
-        model.problem = problem
+            model.policy = source.policy
+        return numbers
 
     def _act(self) -> None:
         """Starts the loads and the unloads that the last look calls for."""
-        num_versions = self._options.num_versions
-        with self._lock:
-            for name, model in list(self._models.items()):
-                for version in model.wanted(num_versions):
+        with self.lock:
+            for name, model in list(self.models.items()):
+                for version in model.wanted():
                     if version.state == END:
                         version.state = START
                         self._submit(self._load_one, version)
-                for version in model.unneeded(num_versions):
+                for version in model.unneeded():
                     version.state = UNLOADING
                     self._changed = True
                     if not version.calls:
                         self._submit(self._free, version)
                 if not model.problem and model.is_over():
-                    del self._models[name]
+                    del self.models[name]
                     self._changed = True
 
     def _submit(self, work: Callable[[Version[T]], None], version: Version[T]) -> None:
@@ -263,7 +207,7 @@ class VersionManager(Generic[T]):
         """Loads one version; runs in a loader thread."""
         label = f"{version.name}/{version.number}"
         files = version_folders.files_of(version.path)
-        with self._lock:
+        with self.lock:
             version.state = LOADING
         began = time.monotonic()
         loaded: T | None = None
@@ -277,7 +221,7 @@ class VersionManager(Generic[T]):
             logger.exception("Unexpected error while loading %s", label)
             error = ServingError(f"{type(unexpected).__name__}: {unexpected}")
         seconds = time.monotonic() - began
-        with self._lock:
+        with self.lock:
             version.failures = version.failures + 1 if version.files == files else 1
             version.files = version.files_seen = files
             version.retry_at = (
@@ -295,7 +239,7 @@ class VersionManager(Generic[T]):
 
     def _free(self, version: Version[T]) -> None:
         """Frees a version that no call uses any more."""
-        with self._lock:
+        with self.lock:
             loaded, version.loaded = version.loaded, None
             version.state = END
             self._changed = True

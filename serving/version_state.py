@@ -6,6 +6,7 @@ from typing import Generic, Protocol, TypeVar
 
 from serving.errors import ServingError
 from serving.predictor import VersionStatus
+from serving.version_policy import LATEST, VersionPolicy
 
 START, LOADING, AVAILABLE = "START", "LOADING", "AVAILABLE"
 UNLOADING, END = "UNLOADING", "END"
@@ -31,19 +32,17 @@ class WatchOptions:
 
     Attributes:
         file_system_poll_wait_seconds: Seconds between looks at the folders; 0 looks
-            once.
+            once, and again where the models to serve change; less never looks.
         max_num_load_retries: Further tries of a version that fails to load, besides
             those after its files changed.
         load_retry_interval_seconds: Seconds between such tries.
         num_load_threads: Versions that load at the same time.
-        num_versions: How many of the highest versions of a model are kept loaded.
     """
 
     file_system_poll_wait_seconds: float = 1.0
     max_num_load_retries: int = 5
     load_retry_interval_seconds: float = 60.0
     num_load_threads: int = 2
-    num_versions: int = 1
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -112,11 +111,13 @@ class Model(Generic[T]):
     Attributes:
         versions: By number: those on disk, and those that were.
         on_disk: Numbers that the last look found.
-        problem: Why its folder could not be read, or "".
+        policy: Which of them should be loaded.
+        problem: What is wrong with its folder, or "".
     """
 
     versions: dict[int, Version[T]] = dataclasses.field(default_factory=dict)
     on_disk: set[int] = dataclasses.field(default_factory=set)
+    policy: VersionPolicy = LATEST
     problem: str = ""
 
     def available(self) -> list[Version[T]]:
@@ -128,19 +129,20 @@ class Model(Generic[T]):
         """Whether nothing of it is on disk or loaded any more."""
         return not self.on_disk and all(v.state == END for v in self.versions.values())
 
-    def wanted(self, num_versions: int) -> list[Version[T]]:
-        """The highest versions on disk, passing over those that fail to load."""
-        candidates = [
-            self.versions[number]
-            for number in sorted(self.on_disk, reverse=True)
-            if not self.versions[number].has_failed()
-        ]
-        return candidates[:num_versions]
+    def is_settled(self) -> bool:
+        """Whether nothing of it waits to be loaded."""
+        waiting = any(v.state in (START, LOADING) for v in self.versions.values())
+        return not waiting and all(v.state == AVAILABLE for v in self.wanted())
 
-    def unneeded(self, num_versions: int) -> list[Version[T]]:
+    def wanted(self) -> list[Version[T]]:
+        """The versions that should be loaded, passing over those that fail to."""
+        sound = [n for n in self.on_disk if not self.versions[n].has_failed()]
+        return [self.versions[number] for number in self.policy.choose(sound)]
+
+    def unneeded(self) -> list[Version[T]]:
         """The versions that may go; a live one only if another has taken over."""
-        wanted = self.wanted(num_versions)
+        wanted = self.wanted()
         taken_over = any(version.state == AVAILABLE for version in wanted)
-        if self.on_disk and not taken_over:
+        if self.policy.choose(self.on_disk) and not taken_over:
             return []
         return [version for version in self.available() if version not in wanted]

@@ -10,6 +10,7 @@ import pytest
 from serving import version_folders
 from serving.errors import InvalidRequestError, ServableNotFoundError
 from serving.version_manager import VersionManager
+from serving.version_policy import ALL, Source, VersionPolicy
 from serving.version_state import WatchOptions
 
 OPTIONS = WatchOptions(file_system_poll_wait_seconds=0.02)
@@ -236,7 +237,7 @@ def test_a_store_that_is_gone_for_a_moment_changes_nothing(tmp_path):
 
 def test_a_missing_base_path_touches_only_its_own_model(tmp_path):
     write(tmp_path, "a", 1)
-    sources = {"missing": tmp_path / "missing", "a": tmp_path / "a"}
+    sources = {name: Source(tmp_path / name) for name in ("missing", "a")}
     with watching(tmp_path, sources=lambda: sources) as manager:
         soon(manager.settled)
         assert manager.available() == {"a": [1], "missing": []}
@@ -252,7 +253,7 @@ def test_a_missing_base_path_touches_only_its_own_model(tmp_path):
 def test_a_base_path_without_versions_says_so(tmp_path):
     write(tmp_path, "a", 1)
     (tmp_path / "b").mkdir()
-    sources = {"a": tmp_path / "a", "b": tmp_path / "b"}
+    sources = {name: Source(tmp_path / name) for name in ("a", "b")}
     with watching(tmp_path, sources=lambda: sources) as manager:
         soon(manager.settled)
         with pytest.raises(ServableNotFoundError, match="leaf directory as a number"):
@@ -271,12 +272,86 @@ def test_looking_once_finds_what_is_there_and_nothing_later(tmp_path):
         assert states(manager, "a") == {1: "AVAILABLE"}
 
 
-def test_several_versions_are_kept_where_asked_for(tmp_path):
-    for version in (1, 2, 3):
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        (VersionPolicy(2), [4, 3]),
+        (ALL, [4, 3, 1]),
+        (VersionPolicy(None, frozenset({1, 3, 9})), [3, 1]),
+        (VersionPolicy(None, frozenset()), []),
+    ],
+)
+def test_the_versions_that_the_policy_asks_for_are_loaded(tmp_path, policy, expected):
+    for version in (1, 3, 4):
         write(tmp_path, "a", version)
-    options = WatchOptions(file_system_poll_wait_seconds=0.02, num_versions=2)
+    sources = {"a": Source(tmp_path / "a", policy)}
+    with watching(tmp_path, sources=lambda: sources) as manager:
+        soon(manager.settled)
+        assert manager.available() == {"a": expected}
+
+
+def test_another_policy_takes_effect_at_once_without_a_gap(tmp_path):
+    for version in (1, 2):
+        write(tmp_path, "a", version)
+    sources = {"a": Source(tmp_path / "a")}
+    options = WatchOptions(file_system_poll_wait_seconds=60)
+    gate = threading.Event()
+
+    def load(path):
+        if path.name == "1":
+            gate.wait(5)
+        return Graph(path)
+
+    with watching(tmp_path, options, load, sources=lambda: sources) as manager:
+        soon(lambda: states(manager, "a") == {2: "AVAILABLE", 1: "END"})
+        one = VersionPolicy(None, frozenset({1}))
+        sources["a"] = Source(tmp_path / "a", one)
+        manager.look_again().result(5)
+        soon(lambda: states(manager, "a") == {2: "AVAILABLE", 1: "LOADING"})
+        gate.set()
+        soon(lambda: states(manager, "a") == {2: "END", 1: "AVAILABLE"})
+        del sources["a"]
+        manager.look_again().result(5)
+        soon(lambda: manager.available() == {})
+
+
+def test_specific_versions_that_are_missing_are_told_once(tmp_path, caplog):
+    write(tmp_path, "a", 1)
+    sources = {"a": Source(tmp_path / "a", VersionPolicy(None, frozenset({1, 7})))}
+    with watching(tmp_path, sources=lambda: sources) as manager:
+        soon(manager.settled)
+        for _ in range(3):
+            manager.look_again().result(5)
+    assert caplog.text.count("Versions [7] of servable a") == 1
+
+
+def test_what_keeps_a_model_from_being_available_is_known(tmp_path):
+    gate = threading.Event()
+
+    def load(path):
+        gate.wait(5)
+        return Graph(path)
+
+    write(tmp_path, "bad", 1, "broken")
+    write(tmp_path, "good", 1)
+    sources = {name: Source(tmp_path / name) for name in ("bad", "good", "missing")}
+    with watching(tmp_path, load=load, sources=lambda: sources) as manager:
+        manager.look_again().result(5)
+        assert manager.failures("bad") is None
+        gate.set()
+        soon(manager.settled)
+        assert [f.error_message for f in manager.failures("bad")] == ["it is broken"]
+        assert manager.failures("good") == []
+        assert manager.failures("missing") is None
+
+
+def test_folders_are_never_looked_at_where_the_wait_is_negative(tmp_path):
+    write(tmp_path, "a", 1)
+    options = WatchOptions(file_system_poll_wait_seconds=-1)
     with watching(tmp_path, options) as manager:
-        soon(lambda: manager.available() == {"a": [3, 2]})
+        soon(manager.settled)
+        manager.look_again().result(5)
+        assert manager.available() == {}
 
 
 def test_changes_are_told(tmp_path):
