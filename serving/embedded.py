@@ -66,15 +66,18 @@ class EmbeddedPredictor:
         options: EmbeddedOptions | None = None,
         *,
         on_change: Callable[[], None] = lambda: None,
+        labelled: Callable[[str, str], int | None] = lambda name, label: None,
     ) -> None:
         """Prepares; `start` begins to load.
 
         Args:
-            sources: Returns model name to base path; see `VersionManager`.
+            sources: Returns model name to its source; see `VersionManager`.
             options: How versions are loaded and run.
             on_change: Called in another thread after the first look for versions,
                 and after versions came, went or failed.
+            labelled: Returns the version that a label of a model stands for.
         """
+        self._labelled = labelled
         self._options = options or EmbeddedOptions()
         self._threads = concurrent.futures.ThreadPoolExecutor(
             self._options.batching.num_batch_threads, thread_name_prefix="run"
@@ -172,11 +175,14 @@ class EmbeddedPredictor:
     def _lease(self, spec: ModelSpec) -> Iterator[tuple[int, _Loaded]]:
         if not spec.name:
             raise InvalidRequestError("ModelSpec has no name specified.")
+        version = spec.version
         if spec.label is not None:
-            raise InvalidRequestError(
-                f"Unrecognized servable version label: {spec.label}"
-            )
-        with self.versions.lease(spec.name, spec.version) as found:
+            version = self._labelled(spec.name, spec.label)
+            if version is None:
+                raise InvalidRequestError(
+                    f"Unrecognized servable version label: {spec.label}"
+                )
+        with self.versions.lease(spec.name, version) as found:
             yield found
 
     async def _run_examples(

@@ -1,6 +1,7 @@
 """What the server says when it refuses a request.
 
 ServingError                  INTERNAL             500
+  UnknownError                UNKNOWN              500
   InvalidRequestError         INVALID_ARGUMENT     400
   FailedPreconditionError     FAILED_PRECONDITION  400
   ServableNotFoundError       NOT_FOUND            404
@@ -22,6 +23,13 @@ class ServingError(Exception):
     """A request the server refuses. `str(error)` is the text the client gets."""
 
     grpc_code = grpc.StatusCode.INTERNAL
+    http_status = http.HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+class UnknownError(ServingError):
+    """Something failed outside this request, and the text says what."""
+
+    grpc_code = grpc.StatusCode.UNKNOWN
     http_status = http.HTTPStatus.INTERNAL_SERVER_ERROR
 
 
@@ -75,6 +83,8 @@ class ResourceExhaustedError(ServingError):
 
 
 _CLASSES = (
+    ServingError,  # before the other class whose HTTP status is 500
+    UnknownError,
     InvalidRequestError,  # before the other class whose HTTP status is 400
     FailedPreconditionError,
     ServableNotFoundError,

@@ -10,8 +10,8 @@ import pathlib
 from collections.abc import Sequence
 
 from serving.batcher import BatchingOptions
-from serving.command_line import Parser, addresses, whole_number
 from serving.embedded import EmbeddedOptions
+from serving.flag_groups import make_parser
 from serving.version_state import WatchOptions
 
 
@@ -23,6 +23,10 @@ class ServerOptions:
         store: Folder of `<model>/<version>`, or None where one model is named.
         model_name: Name of the one model that is served without a store.
         model_base_path: Its folder of versions.
+        model_config_file: File that names the models; in place of all three.
+        config_file_wait_s: Seconds between looks at that file; 0 for one look.
+        allow_labels_for_unavailable: Whether new version labels may name versions
+            that are not loaded yet.
         host: Name or address to listen on.
         port: gRPC port; 0 takes a free one.
         rest_api_port: REST port; 0 takes a free one, -1 serves no REST.
@@ -37,6 +41,9 @@ class ServerOptions:
     store: pathlib.Path | None
     model_name: str
     model_base_path: pathlib.Path | None
+    model_config_file: pathlib.Path | None
+    config_file_wait_s: float
+    allow_labels_for_unavailable: bool
     host: str
     port: int
     rest_api_port: int
@@ -50,13 +57,9 @@ class ServerOptions:
 
 def parse(argv: Sequence[str] | None = None) -> ServerOptions:
     """Returns the options; a wrong flag ends the process with code 2 and a message."""
-    parser = _parser()
+    parser = make_parser()
     flags = parser.parse_args(argv)
-    if bool(flags.store) + bool(flags.model_base_path) + bool(flags.upstream) != 1:
-        parser.error(
-            "one of --store, --model_base_path and --upstream says what to serve. "
-            "Type, as an example, --store=artifacts/models"
-        )
+    _check_what_to_serve(parser, flags)
     watch = WatchOptions(
         file_system_poll_wait_seconds=flags.file_system_poll_wait_seconds,
         max_num_load_retries=flags.max_num_load_retries,
@@ -72,6 +75,9 @@ def parse(argv: Sequence[str] | None = None) -> ServerOptions:
         store=flags.store,
         model_name=flags.model_name,
         model_base_path=flags.model_base_path,
+        model_config_file=flags.model_config_file,
+        config_file_wait_s=flags.model_config_file_poll_wait_seconds,
+        allow_labels_for_unavailable=flags.allow_version_labels_for_unavailable_models,
         host=flags.host,
         port=flags.port,
         rest_api_port=flags.rest_api_port,
@@ -90,185 +96,21 @@ def parse(argv: Sequence[str] | None = None) -> ServerOptions:
     )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="python -m serving",
-        description="Serves SavedModels over the gRPC and REST API of TF Serving.",
-        usage="%(prog)s --store=DIR [flags]",
-    )
-    _add_what_to_serve(parser)
-    _add_how_to_load(parser)
-    _add_where_to_listen(parser)
-    _add_how_to_run(parser)
-    return parser
-
-
-def _add_what_to_serve(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("what to serve").add_argument
-    add(
-        "--store",
-        type=pathlib.Path,
-        help="folder of <model>/<version>: all models in it are served",
-    )
-    add(
-        "--model_base_path",
-        type=pathlib.Path,
-        help="or the folder of one model's versions",
-    )
-    add(
-        "--model_name",
-        default="default",
-        help="what clients call the model of --model_base_path",
-    )
-    add(
-        "--upstream",
-        type=addresses,
-        metavar="HOST:PORT,...",
-        help="or the TF Serving servers whose gRPC ports all calls are forwarded to",
-    )
-
-
-def _add_how_to_load(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("how to load")
-    add = group.add_argument
-    add(
-        "--file_system_poll_wait_seconds",
-        type=float,
-        default=1.0,
-        help="seconds between looks for new versions; 0 looks once",
-    )
-    add(
-        "--max_num_load_retries",
-        type=whole_number,
-        default=5,
-        help="further tries to load a version that failed",
-    )
-    add(
-        "--load_retry_interval_micros",
-        type=whole_number,
-        default=60_000_000,
-        help="microseconds between such tries; a version whose files change is tried "
-        "at once",
-    )
-    add(
-        "--num_load_threads",
-        type=whole_number,
-        default=2,
-        help="versions loaded at a time",
-    )
-    _add_switch(
-        group,
-        "--enable_model_warmup",
-        True,
-        "replay a version's warm-up requests before it answers",
-    )
-    _add_switch(
-        group,
-        "--prefer_tflite_model",
-        None,
-        "answer from model.tflite where a version has it (default: where no GPU is)",
-    )
-
-
-def _add_where_to_listen(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("where to listen")
-    add = group.add_argument
-    add("--host", default="127.0.0.1", help="address; 0.0.0.0 opens it to others")
-    add("--port", type=_port, default=8500, help="gRPC port; 0 takes a free one")
-    add(
-        "--rest_api_port",
-        type=_port_or_none,
-        default=8501,
-        help="REST port; 0 takes a free one, -1 serves no REST",
-    )
-    add(
-        "--rest_api_timeout_in_ms",
-        type=whole_number,
-        default=30_000,
-        help="milliseconds until a REST request ends with 504",
-    )
-    add(
-        "--drain_seconds",
-        type=float,
-        default=30.0,
-        help="seconds that calls in flight have to end, once the server is to stop",
-    )
-    _add_switch(
-        group,
-        "--rest_api_enable_cors_support",
-        False,
-        "let web pages of other origins call",
-    )
-    _add_switch(
-        group,
-        "--enable_serialization_as_tensor_content",
-        False,
-        "send outputs as raw bytes, in tensor_content",
-    )
-
-
-def _add_how_to_run(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("how to run")
-    add = group.add_argument
-    defaults = BatchingOptions()
-    _add_switch(
-        group,
-        "--enable_batching",
-        True,
-        "run requests that wait at the same time as one batch",
-    )
-    add(
-        "--max_batch_size",
-        type=_positive,
-        default=defaults.max_batch_size,
-        help="rows run together; a larger request takes several runs",
-    )
-    add(
-        "--max_enqueued_batches",
-        type=_positive,
-        default=defaults.max_enqueued_batches,
-        help="batches that may wait per signature; then calls end with UNAVAILABLE",
-    )
-    add(
-        "--num_batch_threads",
-        type=_positive,
-        default=defaults.num_batch_threads,
-        help="batches run at a time",
-    )
-
-
-def _add_switch(
-    group: argparse._ArgumentGroup, name: str, default: bool | None, text: str
+def _check_what_to_serve(
+    parser: argparse.ArgumentParser, flags: argparse.Namespace
 ) -> None:
-    group.add_argument(
-        name,
-        metavar="true|false",
-        type=_switch,
-        nargs="?",
-        const=True,
-        default=default,
-        help=text,
-    )
-
-
-def _switch(text: str) -> bool:
-    values = {"true": True, "1": True, "false": False, "0": False}
-    if text.lower() not in values:
-        raise argparse.ArgumentTypeError(f"expected true or false. Received: {text}")
-    return values[text.lower()]
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more. Received: {text}")
-    return int(text)
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"expected 0 to 65535. Received: {text}")
-    return int(text)
-
-
-def _port_or_none(text: str) -> int:
-    return -1 if text == "-1" else _port(text)
+    """Ends the process unless it is said once what to serve."""
+    of_one_server = flags.model_base_path or flags.model_config_file
+    said = [flags.store, of_one_server, flags.upstream]
+    if not any(said):
+        parser.error(
+            "Both server_options.model_base_path and server_options.model_config_file "
+            "are empty! Type one of --store, --model_base_path, --model_config_file "
+            "and --upstream; as an example, --store=artifacts/models"
+        )
+    # TF Serving lets a config file win over a base path, without a word.
+    if sum(map(bool, said)) > 1:
+        parser.error(
+            "more than one flag says what to serve. Type one of --store, "
+            "--model_base_path, --model_config_file and --upstream"
+        )

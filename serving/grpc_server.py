@@ -19,6 +19,7 @@ from savedmodels.protos import (
     classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    model_management_pb2,
     predict_pb2,
     regression_pb2,
 )
@@ -269,5 +270,10 @@ def _model(service: ModelService) -> dict[str, tuple[_Method, Any, Any]]:
             service.get_model_status,
             get_model_status_pb2.GetModelStatusRequest,
             get_model_status_pb2.GetModelStatusResponse,
-        )
+        ),
+        "HandleReloadConfigRequest": (
+            service.handle_reload_config_request,
+            model_management_pb2.ReloadConfigRequest,
+            model_management_pb2.ReloadConfigResponse,
+        ),
     }

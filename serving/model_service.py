@@ -1,20 +1,44 @@
 """`tensorflow.serving.ModelService`: what versions there are, and how they fare."""
 
-from savedmodels.protos import error_codes_pb2, get_model_status_pb2
-from serving.errors import InvalidRequestError
+import logging
+from typing import Protocol
+
+from savedmodels.protos import (
+    error_codes_pb2,
+    get_model_status_pb2,
+    model_management_pb2,
+    model_server_config_pb2,
+)
+from serving.errors import InvalidRequestError, ServingError, UnimplementedError
 from serving.predictor import Predictor
+
+logger = logging.getLogger(__name__)
+
+
+class Reloader(Protocol):
+    """Changes what is served: `serving/config_reloader.py`."""
+
+    async def reload(
+        self,
+        config: model_server_config_pb2.ModelServerConfig,
+        timeout_s: float | None,
+    ) -> None:
+        """Serves the models of `config` and no others; raises to refuse."""
+        ...
 
 
 class ModelService:
     """Answers the calls of the service from a `Predictor`."""
 
-    def __init__(self, predictor: Predictor) -> None:
+    def __init__(self, predictor: Predictor, reloader: Reloader | None = None) -> None:
         """Makes the service.
 
         Args:
             predictor: Knows the versions.
+            reloader: Changes them; without one, such calls are UNIMPLEMENTED.
         """
         self._predictor = predictor
+        self._reloader = reloader
 
     async def get_model_status(
         self,
@@ -40,4 +64,27 @@ class ModelService:
             proto.state = states.Value(status.state)
             proto.status.error_code = error_codes_pb2.Code.Value(status.error_code)
             proto.status.error_message = status.error_message
+        return response
+
+    async def handle_reload_config_request(
+        self,
+        request: model_management_pb2.ReloadConfigRequest,
+        timeout_s: float | None,
+    ) -> model_management_pb2.ReloadConfigResponse:
+        """Serves other models from now on, and waits for those with a new name."""
+        if self._reloader is None:
+            raise UnimplementedError(
+                "This server's models cannot be changed by a call."
+            )
+        try:
+            await self._reloader.reload(request.config, timeout_s)
+        except ServingError as error:
+            logger.error("ReloadConfig failed: %s", error)
+            raise
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.error_code = error_codes_pb2.OK
+        for name in sorted(set(request.metric_names)):
+            # There are no metrics: none has increased. TF Serving answers the same for
+            # a name that it does not know.
+            response.metric.add(name=name, int64_value_increase=0)
         return response

@@ -4,14 +4,16 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from serving import version_folders
+from serving import model_config, version_folders
+from serving.config_reloader import ConfigReloader
 from serving.embedded import EmbeddedPredictor
 from serving.flags import ServerOptions
 from serving.grpc_server import GrpcServer
 from serving.model_service import ModelService
 from serving.prediction_service import PredictionService
 from serving.predictor import Predictor
-from serving.version_manager import Sources
+from serving.served_models import ServedModels
+from serving.version_policy import Source
 
 
 class Served(Protocol):
@@ -62,26 +64,46 @@ class Embedded:
     def __init__(
         self, options: ServerOptions, *, on_change: Callable[[], None]
     ) -> None:
-        """Prepares; `start` begins to load."""
+        """Prepares; `start` begins to load.
+
+        Args:
+            options: What to serve, and how.
+            on_change: See `EmbeddedPredictor`.
+
+        Raises:
+            ServingError: The config file is refused.
+        """
         self._options = options
+        models = _served_models(options)
         self._embedded = EmbeddedPredictor(
-            _sources(options), options.embedded, on_change=on_change
+            models.sources,
+            options.embedded,
+            on_change=on_change,
+            labelled=models.labelled,
         )
+        self._reloader = ConfigReloader(models, self._embedded.versions)
+        self._follow: asyncio.Task[None] | None = None
         self.predictor: Predictor = self._embedded
 
     def grpc_server(self) -> GrpcServer:
         """Returns the gRPC server that answers from it; it does not listen yet."""
         return GrpcServer(
             PredictionService(self._embedded, as_content=self._options.as_content),
-            ModelService(self._embedded),
+            ModelService(self._embedded, self._reloader),
         )
 
     def start(self) -> None:
-        """Begins to load."""
+        """Begins to load. Needs a running event loop."""
         self._embedded.start()
+        file, wait_s = self._options.model_config_file, self._options.config_file_wait_s
+        if file is not None and wait_s > 0:
+            follow = self._reloader.follow_file(file, wait_s)
+            self._follow = asyncio.create_task(follow)
 
     async def stop(self) -> None:
         """Frees everything. The calls in flight are over by then."""
+        if self._follow is not None:
+            self._follow.cancel()
         # Versions may take a moment to close: off the event loop.
         await asyncio.to_thread(self._embedded.stop)
 
@@ -103,7 +125,8 @@ class Embedded:
         """Returns how to get a version where there is none."""
         if self.ready():
             return ""
-        where = self._options.store or self._options.model_base_path
+        options = self._options
+        where = options.model_config_file or options.store or options.model_base_path
         return (
             f"No version in `{where}` can be served yet: waiting for one. "
             "To make one, type `make train MODEL=mnist_classifier`."
@@ -118,11 +141,17 @@ class Embedded:
         return ""
 
 
-def _sources(options: ServerOptions) -> Sources:
-    store = options.store
+def _served_models(options: ServerOptions) -> ServedModels:
+    """What to serve, as the command line says."""
+    store, base_path = options.store, options.model_base_path
+    if options.model_config_file is not None:
+        models = ServedModels(
+            allow_labels_for_unavailable=options.allow_labels_for_unavailable
+        )
+        models.replace(model_config.read(options.model_config_file), {})
+        return models
     if store is not None:
-        return lambda: version_folders.models_in(store)
-    base_path = options.model_base_path
+        return ServedModels(lambda: version_folders.models_in(store))
     if base_path is None:
         raise ValueError("Expected a store or a base path. Received: neither.")
-    return lambda: {options.model_name: base_path}
+    return ServedModels(lambda: {options.model_name: Source(base_path)})

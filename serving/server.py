@@ -1,20 +1,19 @@
 """One process that serves over gRPC and REST, from start to clean end."""
 
 import asyncio
-import contextlib
 import gc
 import logging
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from serving import flags, listening, rest_server
+from serving import flags, listening, rest_listener, rest_server
+from serving.errors import ServingError
 from serving.flags import ServerOptions
 from serving.grpc_server import HEALTH_NAMES
 from serving.served import Embedded, Served
@@ -33,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Flags; None for the process's own.
 
     Returns:
-        Exit code: 0 after a clean end, 1 where a port cannot be had.
+        Exit code: 0 after a clean end, 1 where a port cannot be had or the config
+        file is refused.
     """
     options = flags.parse(argv)
     logging.basicConfig(
@@ -43,6 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         uvloop.run(Server(options).run())
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ServingError as error:
+        reason = f"{error.grpc_code.name}: {error}"
+        print(f"error: Failed to start server. Error: {reason}", file=sys.stderr)
         return 1
     return 0
 
@@ -67,6 +71,7 @@ class Server:
 
         Raises:
             OSError: A port is taken, or the address is not this machine's.
+            ServingError: The config file is refused.
         """
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
@@ -74,7 +79,15 @@ class Server:
         self._served = self._make_served()
         self._predictor = self._served.predictor
         self._grpc = self._served.grpc_server()
-        rest = self._rest_server()
+        app = rest_server.make_app(
+            self._predictor,
+            ready=self.ready,
+            timeout_s=self._options.rest_api_timeout_s,
+            cors=self._options.rest_api_enable_cors_support,
+            readiness=self._served.readiness,
+            metrics=self._served.metrics,
+        )
+        rest = rest_listener.make_server(app, self._options.drain_s)
         rest_sockets = await self._listen()
         self._served.start()
         tasks = [
@@ -172,50 +185,6 @@ class Server:
         )
         if advice := self._served.advice():
             print(advice, file=sys.stderr, flush=True)
-
-    def _rest_server(self) -> "_Uvicorn":
-        app = rest_server.make_app(
-            self._predictor,
-            ready=self.ready,
-            timeout_s=self._options.rest_api_timeout_s,
-            cors=self._options.rest_api_enable_cors_support,
-            readiness=self._served.readiness,
-            metrics=self._served.metrics,
-        )
-        return _Uvicorn(
-            uvicorn.Config(
-                app,
-                loop="none",
-                http=_Connection,
-                ws="none",
-                lifespan="off",
-                interface="asgi3",
-                access_log=False,
-                log_config=None,
-                log_level=logging.WARNING,
-                server_header=False,
-                timeout_graceful_shutdown=max(1, round(self._options.drain_s)),
-            )
-        )
-
-
-class _Uvicorn(uvicorn.Server):
-    """Leaves the signals to the process's own handlers."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-class _Connection(HttpToolsProtocol):
-    """Is not waited for at the end unless its request is complete."""
-
-    def shutdown(self) -> None:
-        cycle = self.cycle
-        if cycle is not None and cycle.more_body and not self.pipeline:
-            self.transport.close()
-        else:
-            super().shutdown()
 
 
 def _stop_signal(loop: asyncio.AbstractEventLoop) -> asyncio.Event:

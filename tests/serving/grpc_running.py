@@ -36,8 +36,9 @@ class Running:
         self.health = health_pb2_grpc.HealthStub(self.channel)
 
     async def _start(self, predictor, options):
+        reloader = options.pop("reloader", None)
         service = PredictionService(predictor, **options)
-        self.server = GrpcServer(service, ModelService(predictor))
+        self.server = GrpcServer(service, ModelService(predictor, reloader))
         return await self.server.start("127.0.0.1", 0)
 
     def submit(self, coroutine):

@@ -1,4 +1,4 @@
-"""`python -m serving` as a process, for tests that start, ask, kill and end it."""
+"""The server as a process of its own, for tests that ask it."""
 
 import contextlib
 import os
@@ -14,13 +14,16 @@ import urllib.error
 import urllib.request
 
 import grpc
+import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from savedmodels.protos import (
     get_model_status_pb2,
     model_service_pb2_grpc,
+    predict_pb2,
     prediction_service_pb2_grpc,
 )
+from serving import tensor_codec
 
 ROOT = pathlib.Path(__file__).parents[2]
 LINE = re.compile(
@@ -102,6 +105,14 @@ def publish(version, base_path, number):
     staging = base_path / f".writing-{number}"
     shutil.copytree(version, staging)
     staging.rename(base_path / str(number))
+
+
+def digits_request():
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "digits"
+    image = np.zeros((1, 28, 28, 1), np.uint8)
+    tensor_codec.encode_into(request.inputs["image"], image)
+    return request
 
 
 def soon(condition, seconds=10.0):

@@ -13,18 +13,10 @@ import urllib.request
 import grpc
 import numpy as np
 import pytest
-from server_process import ROOT, publish, serving, soon
+from server_process import ROOT, digits_request, publish, serving, soon
 
-from savedmodels.protos import predict_pb2, prediction_service_pb2_grpc
+from savedmodels.protos import prediction_service_pb2_grpc
 from serving import flags, tensor_codec
-
-
-def digits_request():
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = "digits"
-    image = np.zeros((1, 28, 28, 1), np.uint8)
-    tensor_codec.encode_into(request.inputs["image"], image)
-    return request
 
 
 @pytest.fixture
@@ -204,9 +196,10 @@ def test_requests_that_are_half_sent_are_not_waited_for_at_the_end(digits_store)
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ([], "one of --store, --model_base_path and --upstream"),
-        (["--store=a", "--model_base_path=b"], "one of --store, --model_base_path"),
-        (["--store=a", "--upstream=a:1"], "one of --store, --model_base_path"),
+        ([], "Both server_options.model_base_path and server_options.model_config_fi"),
+        (["--store=a", "--model_base_path=b"], "more than one flag says what to serve"),
+        (["--store=a", "--model_config_file=b"], "more than one flag says what to"),
+        (["--store=a", "--upstream=a:1"], "more than one flag says what to serve"),
         (["--upstream=a"], "host:port[,host:port...] was expected. Received: a"),
         (["--upstream=a:0"], "host:port[,host:port...] was expected"),
         (["--upstream=http://a:1"], "host:port[,host:port...] was expected"),

@@ -1,0 +1,175 @@
+"""What each flag of the server is called, takes and does, as `--help` shows it."""
+
+import argparse
+import pathlib
+
+from serving.batcher import BatchingOptions
+from serving.command_line import Parser, addresses, whole_number
+from serving.flag_types import add_switch, port, port_or_none, positive
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = Parser(
+        prog="python -m serving",
+        description="Serves SavedModels over the gRPC and REST API of TF Serving.",
+        usage="%(prog)s --store=DIR [flags]",
+    )
+    _add_what_to_serve(parser)
+    _add_how_to_load(parser)
+    _add_where_to_listen(parser)
+    _add_how_to_run(parser)
+    return parser
+
+
+def _add_what_to_serve(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what to serve")
+    add = group.add_argument
+    add(
+        "--store",
+        type=pathlib.Path,
+        help="folder of <model>/<version>: all models in it are served",
+    )
+    add(
+        "--model_base_path",
+        type=pathlib.Path,
+        help="or the folder of one model's versions",
+    )
+    add(
+        "--model_name",
+        default="default",
+        help="what clients call the model of --model_base_path",
+    )
+    add(
+        "--model_config_file",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="or a ModelServerConfig as text: models, versions, labels",
+    )
+    add(
+        "--model_config_file_poll_wait_seconds",
+        type=float,
+        default=0.0,
+        help="seconds between looks at that file; 0 reads it once",
+    )
+    add_switch(
+        group,
+        "--allow_version_labels_for_unavailable_models",
+        False,
+        "let new labels name versions that are not loaded yet",
+    )
+    add(
+        "--upstream",
+        type=addresses,
+        metavar="HOST:PORT,...",
+        help="or the TF Serving servers whose gRPC ports all calls are forwarded to",
+    )
+
+
+def _add_how_to_load(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how to load")
+    add = group.add_argument
+    add(
+        "--file_system_poll_wait_seconds",
+        type=float,
+        default=1.0,
+        help="seconds between looks for new versions; 0 looks once, -1 never",
+    )
+    add(
+        "--max_num_load_retries",
+        type=whole_number,
+        default=5,
+        help="further tries to load a version that failed",
+    )
+    add(
+        "--load_retry_interval_micros",
+        type=whole_number,
+        default=60_000_000,
+        help="microseconds between such tries; a version whose files change is tried "
+        "at once",
+    )
+    add(
+        "--num_load_threads",
+        type=whole_number,
+        default=2,
+        help="versions loaded at a time",
+    )
+    add_switch(
+        group,
+        "--enable_model_warmup",
+        True,
+        "replay a version's warm-up requests before it answers",
+    )
+    add_switch(
+        group,
+        "--prefer_tflite_model",
+        None,
+        "answer from model.tflite where a version has it (default: where no GPU is)",
+    )
+
+
+def _add_where_to_listen(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("where to listen")
+    add = group.add_argument
+    add("--host", default="127.0.0.1", help="address; 0.0.0.0 opens it to others")
+    add("--port", type=port, default=8500, help="gRPC port; 0 takes a free one")
+    add(
+        "--rest_api_port",
+        type=port_or_none,
+        default=8501,
+        help="REST port; 0 takes a free one, -1 serves no REST",
+    )
+    add(
+        "--rest_api_timeout_in_ms",
+        type=whole_number,
+        default=30_000,
+        help="milliseconds until a REST request ends with 504",
+    )
+    add(
+        "--drain_seconds",
+        type=float,
+        default=30.0,
+        help="seconds that calls in flight have to end, once the server is to stop",
+    )
+    add_switch(
+        group,
+        "--rest_api_enable_cors_support",
+        False,
+        "let web pages of other origins call",
+    )
+    add_switch(
+        group,
+        "--enable_serialization_as_tensor_content",
+        False,
+        "send outputs as raw bytes, in tensor_content",
+    )
+
+
+def _add_how_to_run(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how to run")
+    add = group.add_argument
+    defaults = BatchingOptions()
+    add_switch(
+        group,
+        "--enable_batching",
+        True,
+        "run requests that wait at the same time as one batch",
+    )
+    add(
+        "--max_batch_size",
+        type=positive,
+        default=defaults.max_batch_size,
+        help="rows run together; a larger request takes several runs",
+    )
+    add(
+        "--max_enqueued_batches",
+        type=positive,
+        default=defaults.max_enqueued_batches,
+        help="batches that may wait per signature; then calls end with UNAVAILABLE",
+    )
+    add(
+        "--num_batch_threads",
+        type=positive,
+        default=defaults.num_batch_threads,
+        help="batches run at a time",
+    )
