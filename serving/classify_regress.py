@@ -10,9 +10,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from serving import tensor_codec
-from serving.errors import InvalidRequestError
+from serving.errors import InvalidRequestError, ServingError
 from serving.signatures import SignatureInfo
 
+PREDICT = "tensorflow/serving/predict"
+CLASSIFY = "tensorflow/serving/classify"
+REGRESS = "tensorflow/serving/regress"
 INPUTS, CLASSES, SCORES, OUTPUTS = "inputs", "classes", "scores", "outputs"
 
 
@@ -38,6 +41,32 @@ def check_regress(signature: SignatureInfo) -> None:
     if OUTPUTS not in signature.outputs:
         raise InvalidRequestError(
             f"No regression outputs found in SignatureDef: {_shown(signature)}"
+        )
+
+
+def check_method_name(signature: SignatureInfo, method: str) -> None:
+    """Holds the method name that a signature was exported with against it.
+
+    Done only where `--enable_signature_method_name_check` asks for it: what TensorFlow
+    2 exports is always meant for `PREDICT`.
+
+    Args:
+        signature: The signature.
+        method: `PREDICT`, `CLASSIFY` or `REGRESS`: what is to be done with it.
+
+    Raises:
+        ServingError: It is not meant for that.
+    """
+    name = signature.method_name
+    if method == PREDICT and name not in (PREDICT, CLASSIFY, REGRESS):
+        raise ServingError(
+            "Expected prediction signature method_name to be one of "
+            f"{{{PREDICT}, {CLASSIFY}, {REGRESS}}}. Was: {name}"
+        )
+    if method in (CLASSIFY, REGRESS) and name != method:
+        kind = "classification" if method == CLASSIFY else "regression"
+        raise InvalidRequestError(
+            f"Expected {kind} signature method_name to be {method}. Was: {name}"
         )
 
 

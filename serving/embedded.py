@@ -35,14 +35,18 @@ class EmbeddedOptions:
         enable_batching: Whether requests that wait together run together.
         batching: Limits of the queues, with batching or without.
         enable_model_warmup: Whether a version's warm-up requests are replayed.
+        warmup_iterations: How often each of them is replayed.
         prefer_litert: See `servable.load`.
+        check_method_names: See `classify_regress.check_method_name`.
     """
 
     watch: WatchOptions = WatchOptions()
     enable_batching: bool = True
     batching: BatchingOptions = BatchingOptions()
     enable_model_warmup: bool = True
+    warmup_iterations: int = 1
     prefer_litert: bool | None = None
+    check_method_names: bool = False
 
 
 class _Loaded:
@@ -107,6 +111,7 @@ class EmbeddedPredictor:
         with self._lease(spec) as (version, loaded):
             name = spec.signature_name or DEFAULT_SIGNATURE
             signature = loaded.servable.signature(name)
+            self._check_method(signature, classify_regress.PREDICT)
             checked = loaded.servable.check(name, inputs)
             check_output_filter(signature, output_filter)
             outputs = await self._run(loaded, name, checked, timeout_s)
@@ -122,7 +127,9 @@ class EmbeddedPredictor:
         """Classifies serialized tf.Examples. See `Predictor.classify`."""
         with self._lease(spec) as (version, loaded):
             name = spec.signature_name or DEFAULT_SIGNATURE
-            classify_regress.check_classify(_example_signature(loaded.servable, name))
+            signature = _example_signature(loaded.servable, name)
+            self._check_method(signature, classify_regress.CLASSIFY)
+            classify_regress.check_classify(signature)
             outputs = await self._run_examples(loaded, name, examples, timeout_s)
             results = classify_regress.classifications(outputs, len(examples))
             return Classification(results, version, name)
@@ -137,7 +144,9 @@ class EmbeddedPredictor:
         """Gives one value to each serialized tf.Example. See `Predictor.regress`."""
         with self._lease(spec) as (version, loaded):
             name = spec.signature_name or DEFAULT_SIGNATURE
-            classify_regress.check_regress(_example_signature(loaded.servable, name))
+            signature = _example_signature(loaded.servable, name)
+            self._check_method(signature, classify_regress.REGRESS)
+            classify_regress.check_regress(signature)
             outputs = await self._run_examples(loaded, name, examples, timeout_s)
             values = classify_regress.regressions(outputs, len(examples))
             return Regression(values, version, name)
@@ -165,7 +174,7 @@ class EmbeddedPredictor:
         )
         if self._options.enable_model_warmup:
             try:
-                warmup.replay(loaded, path)
+                warmup.replay(loaded, path, self._options.warmup_iterations)
             except ServingError:
                 loaded.close()
                 raise
@@ -184,6 +193,10 @@ class EmbeddedPredictor:
                 )
         with self.versions.lease(spec.name, version) as found:
             yield found
+
+    def _check_method(self, signature: SignatureInfo, method: str) -> None:
+        if self._options.check_method_names:
+            classify_regress.check_method_name(signature, method)
 
     async def _run_examples(
         self,

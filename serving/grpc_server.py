@@ -19,6 +19,7 @@ from savedmodels.protos import (
     classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    inference_pb2,
     model_management_pb2,
     predict_pb2,
     regression_pb2,
@@ -255,6 +256,11 @@ def _prediction(service: PredictionService) -> dict[str, tuple[_Method, Any, Any
             service.regress,
             regression_pb2.RegressionRequest,
             regression_pb2.RegressionResponse,
+        ),
+        "MultiInference": (
+            service.multi_inference,
+            inference_pb2.MultiInferenceRequest,
+            inference_pb2.MultiInferenceResponse,
         ),
         "GetModelMetadata": (
             service.get_model_metadata,

@@ -10,16 +10,18 @@ import numpy as np
 from savedmodels.protos import (
     classification_pb2,
     get_model_metadata_pb2,
+    inference_pb2,
     meta_graph_pb2,
     model_pb2,
     predict_pb2,
     regression_pb2,
     types_pb2,
 )
-from serving import tensor_codec
+from serving import multi_inference, tensor_codec
 from serving.errors import FailedPreconditionError, InvalidRequestError
 from serving.example_input import serialized_examples
-from serving.predictor import ModelSpec, Predictor
+from serving.multi_inference import Task
+from serving.predictor import Classification, ModelSpec, Predictor, Regression
 from serving.servable import DEFAULT_SIGNATURE
 from serving.signatures import SignatureInfo, TensorInfo, check_aliases
 
@@ -73,10 +75,7 @@ class PredictionService:
         )
         response = classification_pb2.ClassificationResponse()
         _fill_spec(response.model_spec, spec, answer.version, answer.signature_name)
-        for pairs in answer.results:
-            classes = response.result.classifications.add().classes
-            for label, score in pairs:
-                classes.add(label=label, score=score)
+        _fill_classifications(response.result, answer)
         return response
 
     async def regress(
@@ -89,8 +88,30 @@ class PredictionService:
         )
         response = regression_pb2.RegressionResponse()
         _fill_spec(response.model_spec, spec, answer.version, answer.signature_name)
-        for value in answer.values:
-            response.result.regressions.add(value=value)
+        _fill_regressions(response.result, answer)
+        return response
+
+    async def multi_inference(
+        self, request: inference_pb2.MultiInferenceRequest, timeout_s: float | None
+    ) -> inference_pb2.MultiInferenceResponse:
+        """Runs several signatures on the same tf.Examples."""
+        tasks = [
+            Task(_spec(task.model_spec), task.method_name) for task in request.tasks
+        ]
+        answers = await multi_inference.run(
+            self._predictor, tasks, serialized_examples(request.input), timeout_s
+        )
+        response = inference_pb2.MultiInferenceResponse()
+        for task, answer in zip(tasks, answers, strict=True):
+            result = response.results.add()
+            name = answer.signature_name
+            _fill_spec(result.model_spec, task.spec, answer.version, name)
+            if isinstance(answer, Classification):
+                result.classification_result.SetInParent()
+                _fill_classifications(result.classification_result, answer)
+            else:
+                result.regression_result.SetInParent()
+                _fill_regressions(result.regression_result, answer)
         return response
 
     async def get_model_metadata(
@@ -156,9 +177,12 @@ def model_spec(
     """
     if not request.HasField("model_spec"):
         raise InvalidRequestError("Missing ModelSpec")
-    proto = request.model_spec
-    if not proto.name:
+    if not request.model_spec.name:
         raise InvalidRequestError("ModelSpec has no name specified.")
+    return _spec(request.model_spec)
+
+
+def _spec(proto: model_pb2.ModelSpec) -> ModelSpec:
     choice = proto.WhichOneof("version_choice")
     return ModelSpec(
         name=proto.name,
@@ -189,6 +213,22 @@ def _fill_info(proto: meta_graph_pb2.TensorInfo, info: TensorInfo) -> None:
     proto.tensor_shape.SetInParent()
     for size in info.shape:
         proto.tensor_shape.dim.add(size=-1 if size is None else size)
+
+
+def _fill_classifications(
+    proto: classification_pb2.ClassificationResult, answer: Classification
+) -> None:
+    for pairs in answer.results:
+        classes = proto.classifications.add().classes
+        for label, score in pairs:
+            classes.add(label=label, score=score)
+
+
+def _fill_regressions(
+    proto: regression_pb2.RegressionResult, answer: Regression
+) -> None:
+    for value in answer.values:
+        proto.regressions.add(value=value)
 
 
 def _fill_spec(

@@ -23,12 +23,13 @@ _HEADER = struct.Struct("<QI")
 _FOOTER_BYTES = 4
 
 
-def replay(servable: Servable, path: pathlib.Path) -> int:
+def replay(servable: Servable, path: pathlib.Path, iterations: int = 1) -> int:
     """Runs a version's warm-up requests, and returns how many there were.
 
     Args:
         servable: The loaded version.
         path: Its folder; it need not hold warm-up requests.
+        iterations: How often each is run.
 
     Raises:
         ServingError: The file is broken, or one of its requests fails.
@@ -50,7 +51,8 @@ def replay(servable: Servable, path: pathlib.Path) -> int:
             raise InvalidRequestError(
                 f"Failed to parse warmup record: {count} from {file}."
             ) from error
-        _run(servable, log)
+        for _ in range(iterations):
+            _run(servable, log)
     return count
 
 
@@ -70,6 +72,14 @@ def _run(servable: Servable, log: prediction_log_pb2.PredictionLog) -> None:
             request.model_spec.signature_name,
             {"inputs": example_input.as_array(examples)},
         )
+    elif kind == "multi_inference_log":
+        multi = log.multi_inference_log.request
+        examples = example_input.serialized_examples(multi.input)
+        for task in multi.tasks:
+            servable.run(
+                task.model_spec.signature_name,
+                {"inputs": example_input.as_array(examples)},
+            )
     else:
         raise UnimplementedError(f"Unsupported log_type for warmup: {kind}")
 

@@ -13,7 +13,7 @@ from savedmodels.protos import (
     predict_pb2,
     prediction_log_pb2,
 )
-from serving import tensor_codec, version_folders
+from serving import servable, tensor_codec, version_folders
 from serving.embedded import EmbeddedOptions, EmbeddedPredictor
 from serving.errors import (
     FailedPreconditionError,
@@ -209,6 +209,15 @@ def classify_log(x):
     return log.SerializeToString()
 
 
+def multi_inference_log(*signatures):
+    log = prediction_log_pb2.PredictionLog()
+    request = log.multi_inference_log.request
+    for name in signatures:
+        request.tasks.add().model_spec.signature_name = name
+    request.input.example_list.examples.add().ParseFromString(example(x=0.5))
+    return log.SerializeToString()
+
+
 def store_with_warmup(tf, tmp_path, version, records):
     path = tmp_path / "store" / "model" / "1"
     shutil.copytree(version, path)
@@ -230,8 +239,41 @@ def test_warm_up_requests_are_replayed(tf, tmp_path, half_plus_two, examples):
         tf, tmp_path / "a", half_plus_two, [predict_log(np.float32([1]))] * 3
     )
     assert load_status(store).state == "AVAILABLE"
-    store, _ = store_with_warmup(tf, tmp_path / "b", examples, [classify_log(0.5)])
+    records = [classify_log(0.5), multi_inference_log("classify", "regress")]
+    store, _ = store_with_warmup(tf, tmp_path / "b", examples, records)
     assert load_status(store).state == "AVAILABLE"
+    records = [multi_inference_log("classify", "nosuch")]
+    store, _ = store_with_warmup(tf, tmp_path / "c", examples, records)
+    assert "nosuch" in load_status(store).error_message
+
+
+def test_warm_up_requests_are_replayed_as_often_as_asked(
+    tf, tmp_path, half_plus_two, monkeypatch
+):
+    runs = []
+    run = servable.Servable.run
+    monkeypatch.setattr(
+        servable.Servable, "run", lambda *args: runs.append(1) or run(*args)
+    )
+    records = [predict_log(np.float32([1]))] * 2
+    store, _ = store_with_warmup(tf, tmp_path, half_plus_two, records)
+    assert load_status(store, warmup_iterations=3).state == "AVAILABLE"
+    assert len(runs) == 6
+
+
+def test_method_names_are_held_against_a_signature_only_where_asked_for(store):
+    x = example(x=0.5)
+    spec = ModelSpec("examples", signature_name="classify")
+    with predicting(store, check_method_names=True) as predictor:
+        answer = predict(predictor, "half_plus_two", {"x": np.float32([1])})
+        assert answer.outputs["y"] == 2.5
+        for method, kind in [("classify", "classification"), ("regress", "regression")]:
+            with pytest.raises(InvalidRequestError) as caught:
+                asyncio.run(getattr(predictor, method)(spec, [x]))
+            assert str(caught.value) == (
+                f"Expected {kind} signature method_name to be "
+                f"tensorflow/serving/{method}. Was: tensorflow/serving/predict"
+            )
 
 
 @pytest.mark.parametrize(

@@ -188,20 +188,11 @@ def test_a_request_without_model_spec_is_refused(server, service, method, messag
     assert refusal(call, message()) == ("INVALID_ARGUMENT", "Missing ModelSpec")
 
 
-@pytest.mark.parametrize(
-    ("service", "method", "message"),
-    [
-        ("prediction", "MultiInference", inference_pb2.MultiInferenceRequest),
-        (
-            "model",
-            "HandleReloadConfigRequest",
-            model_management_pb2.ReloadConfigRequest,
-        ),
-    ],
-)
-def test_other_calls_are_unimplemented(server, service, method, message):
-    call = getattr(getattr(server, service), method)
-    assert refusal(call, message())[0] == "UNIMPLEMENTED"
+def test_models_cannot_be_changed_where_nothing_changes_them(server):
+    request = model_management_pb2.ReloadConfigRequest()
+    assert refusal(server.model.HandleReloadConfigRequest, request)[0] == (
+        "UNIMPLEMENTED"
+    )
 
 
 def add_example(examples, **features):
@@ -235,6 +226,110 @@ def test_regress_takes_features_from_the_context(server):
     add_example(both.examples, x=1)  # an example's own value wins
     response = server.prediction.Regress(request)
     assert [each.value for each in response.result.regressions] == [4.5, 2.5]
+
+
+CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
+
+
+def multi_request(*tasks, xs=(0.25, 1)):
+    """A request of (model, signature, method) tasks over examples of `x`."""
+    request = inference_pb2.MultiInferenceRequest()
+    for model, signature, method in tasks:
+        task = request.tasks.add(method_name=method)
+        task.model_spec.name = model
+        task.model_spec.signature_name = signature
+    for x in xs:
+        add_example(request.input.example_list.examples, x=x)
+    return request
+
+
+def test_multi_inference_answers_each_task_in_their_order(server):
+    tasks = [
+        ("examples", "regress", REGRESS),
+        ("examples", "classify", CLASSIFY),
+        ("examples", "classify_scores", CLASSIFY),
+    ]
+    results = server.prediction.MultiInference(multi_request(*tasks)).results
+    specs = [result.model_spec for result in results]
+    assert [spec.signature_name for spec in specs] == [task[1] for task in tasks]
+    assert {(spec.name, spec.version.value) for spec in specs} == {("examples", 1)}
+    regressions = results[0].regression_result.regressions
+    assert [regression.value for regression in regressions] == [2.125, 2.5]
+    labels = ["low", "high"]
+    for result, names in [(results[1], labels), (results[2], ["", ""])]:
+        assert [
+            [(c.label, c.score) for c in each.classes]
+            for each in result.classification_result.classifications
+        ] == [
+            [(names[0], 0.75), (names[1], 0.25)],
+            [(names[0], 0), (names[1], 1)],
+        ]
+
+
+GOOD = ("examples", "regress", REGRESS)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "code", "text"),
+    [
+        ([], "INVALID_ARGUMENT", "ModelSpec has no name specified."),
+        (
+            [("", "regress", REGRESS)],
+            "INVALID_ARGUMENT",
+            "ModelSpec has no name specified.",
+        ),
+        (
+            [GOOD, ("", "classify", CLASSIFY)],
+            "INVALID_ARGUMENT",
+            "Found ModelSpec with an empty model name.",
+        ),
+        (
+            [GOOD, ("echo", "classify", CLASSIFY)],
+            "INVALID_ARGUMENT",
+            "All ModelSpecs in a MultiInferenceRequest must access the same model "
+            "name.",
+        ),
+        (
+            [GOOD, GOOD],
+            "INVALID_ARGUMENT",
+            "Duplicate evaluation of signature: regress",
+        ),
+        (
+            [GOOD, ("examples", "s", CLASSIFY)],
+            "INVALID_ARGUMENT",
+            "Requested signature not found in model graph: s",
+        ),
+        (
+            [GOOD, ("examples", "classify", "tensorflow/serving/predict")],
+            "UNIMPLEMENTED",
+            "Unsupported signature method_name: tensorflow/serving/predict",
+        ),
+        (
+            [("nosuch", "regress", REGRESS)],
+            "NOT_FOUND",
+            "Servable not found for request: Latest(nosuch)",
+        ),
+    ],
+)
+def test_multi_inference_refuses_as_tf_serving_does(server, tasks, code, text):
+    request = multi_request(*tasks)
+    assert refusal(server.prediction.MultiInference, request) == (code, text)
+
+
+def test_multi_inference_takes_the_version_of_its_first_task(server):
+    request = multi_request(GOOD, ("examples", "classify", CLASSIFY))
+    request.tasks[0].model_spec.version.value = 7
+    assert refusal(server.prediction.MultiInference, request) == (
+        "NOT_FOUND",
+        "Servable not found for request: Specific(examples, 7)",
+    )
+
+
+def test_multi_inference_without_examples_is_refused(server):
+    assert refusal(server.prediction.MultiInference, multi_request(GOOD, xs=())) == (
+        "INVALID_ARGUMENT",
+        "Input is empty.",
+    )
 
 
 def metadata_request(model, *fields):
