@@ -14,7 +14,8 @@ from grpc_health.v1 import health, health_pb2
 from serving.errors import ServingError
 from serving.grpc_server import GrpcServer
 from serving.predictor import Predictor
-from serving.upstream_backend import HealthOptions, Metadata
+from serving.upstream_backend import Metadata
+from serving.upstream_health import HealthOptions
 from serving.upstream_pool import Pool
 from serving.upstream_predictor import UpstreamPredictor
 

@@ -14,16 +14,9 @@ import grpc
 import grpc.aio
 
 from serving.errors import UnavailableError
-from serving.upstream_backend import (
-    LOST,
-    Backend,
-    BackendLostError,
-    HealthOptions,
-    Metadata,
-    Reply,
-    is_full,
-)
+from serving.upstream_backend import Backend, BackendLostError, Metadata, Reply
 from serving.upstream_counters import Registry
+from serving.upstream_health import LOST, HealthOptions, is_full
 
 _PREDICTION = "/tensorflow.serving.PredictionService/"
 _NO_LABEL = "Unrecognized servable version label"
@@ -81,7 +74,7 @@ class Pool:
 
     def start(self) -> None:
         """Begins to probe the servers."""
-        self._tasks = [asyncio.create_task(b.watch()) for b in self._backends]
+        self._tasks = [asyncio.create_task(b.health.watch()) for b in self._backends]
 
     async def stop(self) -> None:
         """Ends the probes, and closes the connections."""
@@ -94,7 +87,7 @@ class Pool:
 
     def settled(self) -> bool:
         """Whether every server was probed."""
-        return all(backend.probed for backend in self._backends)
+        return all(backend.health.probed for backend in self._backends)
 
     def ready(self) -> bool:
         """Whether some server takes requests."""
@@ -102,7 +95,7 @@ class Pool:
 
     def problems(self) -> dict[str, str]:
         """Returns, by address, why a server takes no requests; "" where it does."""
-        return {backend.address: backend.problem for backend in self._backends}
+        return {backend.address: backend.health.problem for backend in self._backends}
 
     async def call(
         self,
@@ -195,7 +188,7 @@ class Pool:
         if owner and not tries.loss:
             return UnavailableError(
                 f"Upstream {owner.address}, which served the model, cannot be "
-                f"reached: {owner.problem}."
+                f"reached: {owner.health.problem}."
             )
         addresses = ", ".join(backend.address for backend in self._backends)
         return _told(tries.loss, f"No upstream server can be reached: {addresses}")

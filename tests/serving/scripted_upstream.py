@@ -9,7 +9,7 @@ from grpc_running import Running
 
 from savedmodels.protos import predict_pb2
 from serving.upstream import Upstream
-from serving.upstream_backend import HealthOptions
+from serving.upstream_health import HealthOptions
 
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
