@@ -1,56 +1,29 @@
 """Puts requests that wait at the same time through the graph as one batch.
 
-A batch is whatever queued up while the batches before it ran: there is no timer, so a
-request that finds the server idle starts at once. Everything here but the run itself
-happens on the event loop, so there are no locks.
+A batch is whatever queued up while the batches before it ran: unless a timeout is set,
+there is no timer, and a request that finds the server idle starts at once. Everything
+here but the run itself happens on the event loop, so there are no locks.
 """
 
 import asyncio
 import collections
 import concurrent.futures
-import dataclasses
 import functools
-import logging
-import os
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
 
 import numpy as np
 
 from serving import batch_axis
 from serving.batch_axis import Arrays, Shapes
-from serving.errors import DeadlineExceededError, ServingError, UnavailableError
+from serving.batch_run import Result, Task, run_tasks
+from serving.batching_options import BatchingOptions
+from serving.errors import (
+    DeadlineExceededError,
+    InvalidRequestError,
+    UnavailableError,
+)
 
-logger = logging.getLogger(__name__)
-
-_Result: TypeAlias = Arrays | Exception
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class BatchingOptions:
-    """How batches are formed, in the words of TF Serving's BatchingParameters.
-
-    Attributes:
-        max_batch_size: Rows of a batch at most; a larger request runs alone. On a CPU
-            LiteRT ran 16 to 64 rows at the same rate, so more would only wait longer.
-        max_enqueued_batches: Batches that may wait per signature before requests are
-            refused.
-        num_batch_threads: Batches that run at the same time, over all models. As many
-            as there are cores, and two at least: a slow model must not stop the others.
-    """
-
-    max_batch_size: int = 32
-    max_enqueued_batches: int = 100
-    num_batch_threads: int = max(2, os.cpu_count() or 1)
-
-
-@dataclasses.dataclass(slots=True, eq=False)
-class _Task:
-    inputs: Arrays
-    rows: int
-    shapes: Shapes | None  # None: must run alone
-    answer: asyncio.Future[Arrays]
-    deadline: float | None
+__all__ = ["Batcher", "BatchingOptions"]
 
 
 class Batcher:
@@ -76,9 +49,10 @@ class Batcher:
         self._executor = executor
         self._options = options
         self._may_batch = may_batch
-        self._waiting: collections.deque[_Task] = collections.deque()
+        self._waiting: collections.deque[Task] = collections.deque()
         self._waiting_rows = 0
         self._running = 0
+        self._timer: asyncio.TimerHandle | None = None
 
     async def submit(self, inputs: Arrays, timeout_s: float | None = None) -> Arrays:
         """Returns all outputs for one request, in whichever batch they came.
@@ -88,20 +62,20 @@ class Batcher:
             timeout_s: Seconds after which the request is not run any more.
 
         Raises:
+            InvalidRequestError: It has more rows than are allowed.
             UnavailableError: Too much is waiting already.
             DeadlineExceededError: `timeout_s` passed.
             ServingError: The graph refused this request.
         """
-        self._refuse_if_full()
         loop = asyncio.get_running_loop()
         deadline = None if timeout_s is None else loop.time() + timeout_s
         shapes = batch_axis.inner_shapes(inputs) if self._may_batch else None
+        rows = 1 if shapes is None else batch_axis.rows(inputs)
+        self._refuse_if_too_large(rows)
+        self._refuse_if_full()
         try:
             async with asyncio.timeout_at(deadline):
-                if shapes is None:
-                    return await self._enqueue(inputs, 1, None, deadline)
-                rows = batch_axis.rows(inputs)
-                if rows > self._options.max_batch_size:
+                if shapes is not None and rows > self._options.max_batch_size:
                     return await self._in_slices(inputs, rows, shapes, deadline)
                 return await self._enqueue(inputs, rows, shapes, deadline)
         except TimeoutError:
@@ -112,7 +86,7 @@ class Batcher:
     ) -> asyncio.Future[Arrays]:
         """Puts one run's worth into the queue."""
         loop = asyncio.get_running_loop()
-        task = _Task(inputs, rows, shapes, loop.create_future(), deadline)
+        task = Task(inputs, rows, shapes, loop.create_future(), deadline, loop.time())
         self._waiting.append(task)
         self._waiting_rows += rows
         self._start(loop)
@@ -148,6 +122,13 @@ class Batcher:
             alias: np.concatenate([part[alias] for part in parts]) for alias in parts[0]
         }
 
+    def _refuse_if_too_large(self, rows: int) -> None:
+        limit = self._options.max_request_rows
+        if limit is not None and rows > limit:
+            raise InvalidRequestError(
+                f"Task size {rows} is larger than maximum input batch size {limit}"
+            )
+
     def _refuse_if_full(self) -> None:
         size = self._options.max_batch_size
         limit = self._options.max_enqueued_batches
@@ -162,19 +143,37 @@ class Batcher:
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Starts as many batches as may run at once."""
         while self._waiting and self._running < self._options.num_batch_threads:
+            wait_s = self._wait_s(loop.time())
+            if wait_s > 0:
+                if self._timer is None:
+                    self._timer = loop.call_later(wait_s, self._on_timer, loop)
+                return
             tasks = self._take(loop.time())
             if not tasks:
                 continue
             self._running += 1
-            work = self._executor.submit(_run_tasks, self._run, tasks)
+            sizes = self._options.allowed_batch_sizes
+            work = self._executor.submit(run_tasks, self._run, tasks, sizes)
             work.add_done_callback(
                 functools.partial(_on_loop, loop, self._finish, tasks)
             )
 
-    def _take(self, now: float) -> list[_Task]:
+    def _wait_s(self, now: float) -> float:
+        """Seconds that the next batch may still wait for more; 0 to run it now."""
+        timeout_s, first = self._options.batch_timeout_s, self._waiting[0]
+        is_full = self._waiting_rows >= self._options.max_batch_size
+        if not timeout_s or is_full or first.shapes is None:
+            return 0.0
+        return first.since + timeout_s - now
+
+    def _on_timer(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        self._start(loop)
+
+    def _take(self, now: float) -> list[Task]:
         """Takes the next batch out of the queue; those that nobody awaits fall out."""
-        tasks: list[_Task] = []
-        skipped: list[_Task] = []
+        tasks: list[Task] = []
+        skipped: list[Task] = []
         rows = 0
         while self._waiting:
             task = self._waiting.popleft()
@@ -197,8 +196,8 @@ class Batcher:
 
     def _finish(
         self,
-        tasks: Sequence[_Task],
-        done: concurrent.futures.Future[list[_Result]],
+        tasks: Sequence[Task],
+        done: concurrent.futures.Future[list[Result]],
     ) -> None:
         self._running -= 1
         for task, result in zip(tasks, done.result(), strict=True):
@@ -217,46 +216,6 @@ def _on_loop(
     """Hands a batch's results to the event loop, unless the server has ended it."""
     if not loop.is_closed():
         loop.call_soon_threadsafe(finish, *args)
-
-
-def _run_tasks(
-    run: Callable[[Arrays], Arrays], tasks: Sequence[_Task]
-) -> list[_Result]:
-    """Runs a batch; where it fails, each request alone, so none fails for another."""
-    if len(tasks) > 1:
-        try:
-            return _split(run(_joined(tasks)), tasks)
-        except Exception:
-            # Whose fault it was shows below: that request fails again, alone.
-            logger.debug("A batch of %d failed", len(tasks), exc_info=True)
-    return [_run_alone(run, task) for task in tasks]
-
-
-def _run_alone(run: Callable[[Arrays], Arrays], task: _Task) -> _Result:
-    try:
-        return run(task.inputs)
-    except Exception as error:
-        return error
-
-
-def _joined(tasks: Sequence[_Task]) -> dict[str, np.ndarray]:
-    return {
-        alias: np.concatenate([task.inputs[alias] for task in tasks])
-        for alias in tasks[0].inputs
-    }
-
-
-def _split(outputs: Arrays, tasks: Sequence[_Task]) -> list[_Result]:
-    """Each request's rows of the outputs."""
-    rows = sum(task.rows for task in tasks)
-    if not batch_axis.fits(outputs, rows):
-        raise ServingError("The outputs do not have one row per input row.")
-    results: list[_Result] = []
-    end = 0
-    for task in tasks:
-        start, end = end, end + task.rows
-        results.append(batch_axis.part(outputs, start, end))
-    return results
 
 
 def _too_late(timeout_s: float) -> str:

@@ -3,9 +3,11 @@
 import argparse
 import pathlib
 
+from serving import flags_without_effect
 from serving.batcher import BatchingOptions
 from serving.command_line import Parser, addresses, whole_number
-from serving.flag_types import add_switch, port, port_or_none, positive
+from serving.flag_types import add_switch, port_or_none, positive
+from serving.grpc_options import parse_channel_arguments
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -15,10 +17,14 @@ def make_parser() -> argparse.ArgumentParser:
         description="Serves SavedModels over the gRPC and REST API of TF Serving.",
         usage="%(prog)s --store=DIR [flags]",
     )
+    parser.add_argument(
+        "--version", action="store_true", help="print the versions and end"
+    )
     _add_what_to_serve(parser)
     _add_how_to_load(parser)
     _add_where_to_listen(parser)
     _add_how_to_run(parser)
+    flags_without_effect.add_to(parser)
     return parser
 
 
@@ -100,6 +106,12 @@ def _add_how_to_load(parser: argparse.ArgumentParser) -> None:
         True,
         "replay a version's warm-up requests before it answers",
     )
+    add(
+        "--num_request_iterations_for_warmup",
+        type=whole_number,
+        default=0,
+        help="how often each of them is replayed; 0 means once",
+    )
     add_switch(
         group,
         "--prefer_tflite_model",
@@ -112,7 +124,37 @@ def _add_where_to_listen(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("where to listen")
     add = group.add_argument
     add("--host", default="127.0.0.1", help="address; 0.0.0.0 opens it to others")
-    add("--port", type=port, default=8500, help="gRPC port; 0 takes a free one")
+    add(
+        "--port",
+        type=port_or_none,
+        default=8500,
+        help="gRPC port; 0 takes a free one, -1 listens on --grpc_socket_path alone",
+    )
+    add(
+        "--grpc_socket_path",
+        default="",
+        metavar="PATH",
+        help="Unix socket on which gRPC is answered too",
+    )
+    add(
+        "--grpc_channel_arguments",
+        type=parse_channel_arguments,
+        default=(),
+        metavar="KEY=VALUE,...",
+        help="settings of gRPC itself, as in grpc.max_connection_age_ms=2000",
+    )
+    add_switch(
+        group,
+        "--enable_grpc_healthcheck_service",
+        True,
+        "answer grpc.health.v1 for the server, its services and each model",
+    )
+    add(
+        "--ssl_config_file",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="an SSLConfig as text: gRPC is encrypted with its key and certificate",
+    )
     add(
         "--rest_api_port",
         type=port_or_none,
@@ -155,6 +197,23 @@ def _add_how_to_run(parser: argparse.ArgumentParser) -> None:
         True,
         "run requests that wait at the same time as one batch",
     )
+    add_switch(
+        group,
+        "--enable_signature_method_name_check",
+        False,
+        "refuse signatures that were exported for another call",
+    )
+    for which, text in [
+        ("session", "threads of TensorFlow, within an op and of ops; 0 chooses"),
+        ("intra_op", "threads of TensorFlow within an op; 0 takes the above"),
+        ("inter_op", "ops that TensorFlow runs at a time; 0 takes the above"),
+    ]:
+        add(
+            f"--tensorflow_{which}_parallelism",
+            type=whole_number,
+            default=0,
+            help=text,
+        )
     add(
         "--max_batch_size",
         type=positive,

@@ -6,12 +6,16 @@ value, as in `--enable_batching=false`.
 
 import argparse
 import dataclasses
+import importlib.metadata
 import pathlib
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 
+from serving import flags_without_effect
 from serving.batcher import BatchingOptions
 from serving.embedded import EmbeddedOptions
 from serving.flag_groups import make_parser
+from serving.grpc_options import GrpcOptions
 from serving.version_state import WatchOptions
 
 
@@ -34,6 +38,9 @@ class ServerOptions:
         rest_api_enable_cors_support: Whether browsers may call from any web page.
         drain_s: Seconds that calls in flight have once the server is told to stop.
         as_content: Whether outputs are sent as `tensor_content`.
+        grpc: How the gRPC engine is set up.
+        environment: Variables that TensorFlow reads.
+        warnings: What was asked for and has no effect, a line each.
         embedded: How versions are loaded and run.
         upstream: Servers to forward to, in place of loading anything; or none.
     """
@@ -51,6 +58,9 @@ class ServerOptions:
     rest_api_enable_cors_support: bool
     drain_s: float
     as_content: bool
+    grpc: GrpcOptions
+    environment: Mapping[str, str]
+    warnings: Sequence[str]
     embedded: EmbeddedOptions
     upstream: tuple[str, ...] = ()
 
@@ -58,8 +68,9 @@ class ServerOptions:
 def parse(argv: Sequence[str] | None = None) -> ServerOptions:
     """Returns the options; a wrong flag ends the process with code 2 and a message."""
     parser = make_parser()
-    flags = parser.parse_args(argv)
+    flags = _read(parser, argv)
     _check_what_to_serve(parser, flags)
+    _check_how_to_serve(parser, flags)
     watch = WatchOptions(
         file_system_poll_wait_seconds=flags.file_system_poll_wait_seconds,
         max_num_load_retries=flags.max_num_load_retries,
@@ -85,15 +96,77 @@ def parse(argv: Sequence[str] | None = None) -> ServerOptions:
         rest_api_enable_cors_support=flags.rest_api_enable_cors_support,
         drain_s=flags.drain_seconds,
         as_content=flags.enable_serialization_as_tensor_content,
+        grpc=GrpcOptions(
+            socket_path=flags.grpc_socket_path,
+            channel_arguments=flags.grpc_channel_arguments,
+            serves_health=flags.enable_grpc_healthcheck_service,
+        ),
+        environment=_environment(flags),
+        warnings=flags_without_effect.warnings(flags),
         embedded=EmbeddedOptions(
             watch=watch,
             enable_batching=flags.enable_batching,
             batching=batching,
             enable_model_warmup=flags.enable_model_warmup,
+            warmup_iterations=max(1, flags.num_request_iterations_for_warmup),
             prefer_litert=flags.prefer_tflite_model,
+            check_method_names=flags.enable_signature_method_name_check,
         ),
         upstream=flags.upstream or (),
     )
+
+
+def _read(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None
+) -> argparse.Namespace:
+    """The flags; as TF Serving does, it goes on where a word is none of them."""
+    flags, others = parser.parse_known_args(argv)
+    unknown = [other for other in others if other.startswith("-")]
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if flags.version:
+        print("\n".join(_versions()))
+        parser.exit()
+    for other in others:
+        print(f"unknown argument: {other}", file=sys.stderr)
+    return flags
+
+
+def _versions() -> list[str]:
+    """A line for each package that makes the server what it is."""
+    lines = []
+    for name in ("maaskit", "tensorflow", "tensorflow-serving-api", "ai-edge-litert"):
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            version = "not installed: run from its source"
+        lines.append(f"{name} {version}")
+    return lines
+
+
+def _environment(flags: argparse.Namespace) -> dict[str, str]:
+    """How many threads TensorFlow may have, in its own words."""
+    session = flags.tensorflow_session_parallelism
+    threads = {
+        "TF_NUM_INTRAOP_THREADS": flags.tensorflow_intra_op_parallelism or session,
+        "TF_NUM_INTEROP_THREADS": flags.tensorflow_inter_op_parallelism or session,
+    }
+    return {name: str(number) for name, number in threads.items() if number}
+
+
+def _check_how_to_serve(
+    parser: argparse.ArgumentParser, flags: argparse.Namespace
+) -> None:
+    """Ends the process where flags contradict each other."""
+    if flags.port < 0 and not flags.grpc_socket_path:
+        parser.error(
+            "At least one of server_options.grpc_port or "
+            "server_options.grpc_socket_path must be set."
+        )
+    if flags.use_alts_credentials and flags.ssl_config_file:
+        parser.error(
+            "Either use_alts_credentials must be false or ssl_config_file must be empty."
+        )
 
 
 def _check_what_to_serve(

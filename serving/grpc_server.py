@@ -15,17 +15,10 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from savedmodels.protos import (
-    classification_pb2,
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    inference_pb2,
-    model_management_pb2,
-    predict_pb2,
-    regression_pb2,
-)
-from serving import listening
+from serving import grpc_methods, listening
 from serving.errors import ServingError, UnavailableError
+from serving.grpc_methods import Method, Methods
+from serving.grpc_options import GrpcOptions
 from serving.model_service import ModelService
 from serving.prediction_service import PredictionService
 
@@ -40,14 +33,13 @@ _MAX_TEXT = 1024
 _STRAGGLERS_S = 0.3  # for calls that were sent before the client heard of the stop
 _LAST_ANSWERS_S = 0.5  # to send what is answered; calls beyond it are cancelled
 _INT32_MAX = 2**31 - 1
-_OPTIONS = (
-    ("grpc.max_receive_message_length", _INT32_MAX),
-    ("grpc.max_send_message_length", _INT32_MAX),
+_OPTIONS: Mapping[str, int | str] = {
+    "grpc.max_receive_message_length": _INT32_MAX,
+    "grpc.max_send_message_length": _INT32_MAX,
     # Two servers on one port would share its calls, without a word.
-    ("grpc.so_reuseport", 0),
-)
+    "grpc.so_reuseport": 0,
+}
 
-_Method = Callable[[Any, float | None], Awaitable[Any]]
 # Takes /service/Method, the request's bytes and the context; returns the answer's.
 Forward = Callable[[str, bytes, grpc.aio.ServicerContext], Awaitable[bytes]]
 
@@ -63,7 +55,7 @@ class GrpcServer:
         forward: Forward | None = None,
         health_servicer: health.aio.HealthServicer | None = None,
     ) -> None:
-        """Makes a server that does not listen yet. Needs a running event loop.
+        """Makes a server that does not listen yet.
 
         Args:
             prediction_service: Answers its calls, or None where others do.
@@ -77,38 +69,49 @@ class GrpcServer:
         self._idle = asyncio.Event()
         self._idle.set()
         self._health = health_servicer or health.aio.HealthServicer()
-        self._server = grpc.aio.server(options=_OPTIONS)
+        self._server: grpc.aio.Server | None = None
         handlers: list[grpc.GenericRpcHandler] = []
         if prediction_service:
-            methods = _prediction(prediction_service)
+            methods = grpc_methods.of_prediction(prediction_service)
             handlers.append(self._handlers(PREDICTION_SERVICE, methods))
         if model_service:
-            handlers.append(self._handlers(MODEL_SERVICE, _model(model_service)))
+            methods = grpc_methods.of_model(model_service)
+            handlers.append(self._handlers(MODEL_SERVICE, methods))
         if forward:
             handlers.append(_Forwarding(self._forwarded(forward)))
-        self._server.add_generic_rpc_handlers(tuple(handlers))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._all_handlers = tuple(handlers)
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(
+        self, host: str, port: int, options: GrpcOptions | None = None
+    ) -> int:
         """Listens, and returns the port.
 
         Args:
             host: Name or address to listen on; an IPv6 address without brackets.
-            port: Port, or 0 for a free one.
+            port: Port, 0 for a free one, or -1 to listen on a Unix socket alone.
+            options: Settings of the engine.
 
         Raises:
-            OSError: The port is taken, or the address is not this machine's.
+            OSError: The port or the socket is taken, or the address is not this
+                machine's.
         """
-        if port:
+        options = options or GrpcOptions()
+        settings = {**_OPTIONS, **dict(options.channel_arguments)}
+        server = grpc.aio.server(options=list(settings.items()))
+        server.add_generic_rpc_handlers(self._all_handlers)
+        if options.serves_health:
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        if options.socket_path:
+            listening.free_unix_socket(options.socket_path)
+            _bind(server, f"unix:{options.socket_path}")
+        if port > 0:
             # gRPC itself would tell why it failed in its own log only.
             listening.open_socket(host, port, "gRPC").close()
-        address = listening.address(host, port)
-        try:
-            bound: int = self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise OSError(f"Cannot listen on {address} for gRPC: {error}.") from error
-        await self._server.start()
-        return bound
+        if port >= 0:
+            port = _bind(server, listening.address(host, port))
+        self._server = server
+        await server.start()
+        return port
 
     async def set_health(self, serving: Mapping[str, bool]) -> None:
         """Tells health checks how each name fares; "" is the server as a whole."""
@@ -132,11 +135,10 @@ class GrpcServer:
             async with asyncio.timeout(drain_s):
                 await self._idle.wait()
                 await asyncio.sleep(_STRAGGLERS_S)
-        await self._server.stop(_LAST_ANSWERS_S)
+        if self._server is not None:
+            await self._server.stop(_LAST_ANSWERS_S)
 
-    def _handlers(
-        self, service: str, methods: Mapping[str, tuple[_Method, Any, Any]]
-    ) -> grpc.GenericRpcHandler:
+    def _handlers(self, service: str, methods: Methods) -> grpc.GenericRpcHandler:
         return grpc.method_handlers_generic_handler(
             service,
             {
@@ -150,7 +152,7 @@ class GrpcServer:
         )
 
     def _bound(
-        self, name: str, method: _Method, kind: Any
+        self, name: str, method: Method, kind: Any
     ) -> Callable[..., Awaitable[Any]]:
         """Wraps a service's method: it takes bytes, and its errors become statuses."""
 
@@ -224,6 +226,14 @@ class _Forwarding(grpc.GenericRpcHandler):  # type: ignore[misc]
         )
 
 
+def _bind(server: grpc.aio.Server, address: str) -> int:
+    try:
+        bound: int = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise OSError(f"Cannot listen on {address} for gRPC: {error}.") from error
+    return bound
+
+
 def shortened(text: str) -> str:
     """Returns an error's text, cut as TF Serving cuts it for gRPC's headers."""
     return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "...TRUNCATED"
@@ -238,48 +248,3 @@ def _parsed(data: bytes, kind: Any) -> Any:
             f"The request cannot be parsed. Expected a {kind.DESCRIPTOR.full_name}. "
             f"Received: {len(data)} bytes that are none."
         ) from error
-
-
-def _prediction(service: PredictionService) -> dict[str, tuple[_Method, Any, Any]]:
-    return {
-        "Predict": (
-            service.predict,
-            predict_pb2.PredictRequest,
-            predict_pb2.PredictResponse,
-        ),
-        "Classify": (
-            service.classify,
-            classification_pb2.ClassificationRequest,
-            classification_pb2.ClassificationResponse,
-        ),
-        "Regress": (
-            service.regress,
-            regression_pb2.RegressionRequest,
-            regression_pb2.RegressionResponse,
-        ),
-        "MultiInference": (
-            service.multi_inference,
-            inference_pb2.MultiInferenceRequest,
-            inference_pb2.MultiInferenceResponse,
-        ),
-        "GetModelMetadata": (
-            service.get_model_metadata,
-            get_model_metadata_pb2.GetModelMetadataRequest,
-            get_model_metadata_pb2.GetModelMetadataResponse,
-        ),
-    }
-
-
-def _model(service: ModelService) -> dict[str, tuple[_Method, Any, Any]]:
-    return {
-        "GetModelStatus": (
-            service.get_model_status,
-            get_model_status_pb2.GetModelStatusRequest,
-            get_model_status_pb2.GetModelStatusResponse,
-        ),
-        "HandleReloadConfigRequest": (
-            service.handle_reload_config_request,
-            model_management_pb2.ReloadConfigRequest,
-            model_management_pb2.ReloadConfigResponse,
-        ),
-    }

@@ -1,6 +1,8 @@
 """Ports to listen on, and one clear message where one cannot be had."""
 
+import os
 import socket
+import stat
 
 # Connections that wait to be accepted; beyond it the kernel refuses them.
 _BACKLOG = 2048
@@ -33,3 +35,36 @@ def open_socket(host: str, port: int, protocol: str) -> socket.socket:
             f"{error.strerror}. To take another port, type --{flag}=N "
             f"(with make: {variable}=N); 0 takes a free one."
         ) from error
+
+
+def free_unix_socket(path: str) -> None:
+    """Removes what a server that is gone left where a Unix socket is to be.
+
+    Args:
+        path: The socket's path.
+
+    Raises:
+        OSError: A server listens there, something else than a socket is there, or
+            its folder is missing.
+    """
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise OSError(
+            f"Cannot listen on unix:{path} for gRPC: there is no folder {folder}."
+        )
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise OSError(
+            f"Cannot listen on unix:{path} for gRPC: there is something else than a "
+            "socket."
+        )
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(path)
+        except OSError:
+            os.unlink(path)
+            return
+    raise OSError(f"Cannot listen on unix:{path} for gRPC: another server does.")

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
@@ -39,6 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    for line in options.warnings:
+        logger.warning(line)
+    # TensorFlow reads them when a version brings it in.
+    os.environ.update(options.environment)
     try:
         uvloop.run(Server(options).run())
     except OSError as error:
@@ -118,11 +123,19 @@ class Server:
         host = self._options.host
         sockets = []
         rest_port = self._options.rest_api_port
+        if rest_port > 0 and rest_port == self._options.port:
+            logger.error(
+                "server_options.http_port cannot be same as grpc_port. Please use a "
+                "different port for HTTP/REST API. Skipped exporting HTTP/REST API."
+            )
+            rest_port = -1
         if rest_port >= 0:
             sockets.append(listening.open_socket(host, rest_port, "REST"))
             rest_port = sockets[0].getsockname()[1]
         await self._tell_health()
-        self._ports = (await self._grpc.start(host, self._options.port), rest_port)
+        grpc_options = self._options.grpc
+        port = await self._grpc.start(host, self._options.port, grpc_options)
+        self._ports = (port, rest_port)
         return sockets
 
     async def _end(
@@ -177,8 +190,11 @@ class Server:
         host = self._options.host
         port, rest_port = self._ports
         rest_url = f"http://{listening.address(host, rest_port)}"
+        grpc_at = [listening.address(host, port)] if port >= 0 else []
+        if socket_path := self._options.grpc.socket_path:
+            grpc_at.append(f"unix:{socket_path}")
         print(
-            f"serving: gRPC {listening.address(host, port)}, "
+            f"serving: gRPC {' and '.join(grpc_at)}, "
             f"REST {rest_url if rest_port > 0 else 'none'}, "
             f"{self._served.announcement()}",
             flush=True,

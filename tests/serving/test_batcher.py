@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 
+from serving.batch_run import Task, run_tasks
 from serving.batcher import Batcher, BatchingOptions
 from serving.errors import (
     DeadlineExceededError,
@@ -256,3 +257,71 @@ def test_the_limit_holds_again_after_requests_fell_out():
         assert (await batcher.submit(x(3)))["y"].tolist() == [6]
 
     run(scenario, max_batch_size=1, max_enqueued_batches=2)
+
+
+def test_batches_are_padded_to_the_allowed_sizes_and_answers_are_not():
+    async def scenario(batcher, doubler):
+        first = await hold(batcher, doubler)
+        tasks = await queued(batcher, x(1), x(2, 3))
+        doubler.gate.set()
+        await first
+        for task, expected in zip(tasks, [[2], [4, 6]], strict=True):
+            np.testing.assert_array_equal((await task)["y"], expected)
+        answer = await batcher.submit(x(*range(9)))  # in slices of 8 and 1
+        np.testing.assert_array_equal(answer["y"], 2 * np.arange(9))
+
+    sizes = (2, 4, 8)
+    runs = run(scenario, max_batch_size=8, allowed_batch_sizes=sizes)
+    assert runs == [(2,), (4,), (8,), (2,)]
+
+
+def test_padding_repeats_the_first_row_of_the_last_request():
+    seen = []
+
+    def double(inputs):
+        seen.append(inputs["x"].tolist())
+        return {"y": 2 * inputs["x"]}
+
+    loop = asyncio.new_event_loop()
+    tasks = [
+        Task(x(*values), len(values), ((),), loop.create_future(), None, 0.0)
+        for values in ([1], [2, 3], [])
+    ]
+    answers = run_tasks(double, tasks, (4, 6))
+    loop.close()
+    assert seen == [[1, 2, 3, 2]]
+    assert [answer["y"].tolist() for answer in answers] == [[2], [4, 6], []]
+
+
+def test_answers_without_a_row_per_row_are_not_padded():
+    loop = asyncio.new_event_loop()
+    task = Task(x(1, 2, 3), 3, ((),), loop.create_future(), None, 0.0)
+    (answer,) = run_tasks(lambda inputs: {"y": inputs["x"].sum()}, [task], (4,))
+    loop.close()
+    assert answer["y"] == 6
+
+
+def test_a_request_of_more_rows_than_allowed_is_refused():
+    async def scenario(batcher, doubler):
+        with pytest.raises(InvalidRequestError) as caught:
+            await batcher.submit(x(1, 2, 3))
+        assert str(caught.value) == (
+            "Task size 3 is larger than maximum input batch size 2"
+        )
+        await batcher.submit(x(1, 2))
+
+    assert run(scenario, max_batch_size=2, max_request_rows=2) == [(2,)]
+
+
+def test_where_a_timeout_is_set_a_batch_waits_for_more_until_it_is_full():
+    async def scenario(batcher, doubler):
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        first, second = await queued(batcher, x(1), x(2))
+        await asyncio.gather(first, second)
+        assert loop.time() - began >= 0.2
+        began = loop.time()
+        await asyncio.gather(*(batcher.submit(x(n)) for n in range(4)))
+        assert loop.time() - began < 0.2
+
+    assert run(scenario, max_batch_size=4, batch_timeout_s=0.2) == [(2,), (4,)]

@@ -1,0 +1,67 @@
+"""Which method of each gRPC service answers which call, and in which messages."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
+
+from savedmodels.protos import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
+    predict_pb2,
+    regression_pb2,
+)
+from serving.model_service import ModelService
+from serving.prediction_service import PredictionService
+
+Method: TypeAlias = Callable[[Any, float | None], Awaitable[Any]]
+# Name of the call to its method, and the classes of its request and its response.
+Methods: TypeAlias = Mapping[str, tuple[Method, Any, Any]]
+
+
+def of_prediction(service: PredictionService) -> Methods:
+    """Returns the methods of `tensorflow.serving.PredictionService`."""
+    return {
+        "Predict": (
+            service.predict,
+            predict_pb2.PredictRequest,
+            predict_pb2.PredictResponse,
+        ),
+        "Classify": (
+            service.classify,
+            classification_pb2.ClassificationRequest,
+            classification_pb2.ClassificationResponse,
+        ),
+        "Regress": (
+            service.regress,
+            regression_pb2.RegressionRequest,
+            regression_pb2.RegressionResponse,
+        ),
+        "MultiInference": (
+            service.multi_inference,
+            inference_pb2.MultiInferenceRequest,
+            inference_pb2.MultiInferenceResponse,
+        ),
+        "GetModelMetadata": (
+            service.get_model_metadata,
+            get_model_metadata_pb2.GetModelMetadataRequest,
+            get_model_metadata_pb2.GetModelMetadataResponse,
+        ),
+    }
+
+
+def of_model(service: ModelService) -> Methods:
+    """Returns the methods of `tensorflow.serving.ModelService`."""
+    return {
+        "GetModelStatus": (
+            service.get_model_status,
+            get_model_status_pb2.GetModelStatusRequest,
+            get_model_status_pb2.GetModelStatusResponse,
+        ),
+        "HandleReloadConfigRequest": (
+            service.handle_reload_config_request,
+            model_management_pb2.ReloadConfigRequest,
+            model_management_pb2.ReloadConfigResponse,
+        ),
+    }
