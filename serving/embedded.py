@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from serving import classify_regress, servable, warmup
+from serving import batching_options, classify_regress, servable, warmup
 from serving.batch_axis import Arrays
-from serving.batcher import Batcher, BatchingOptions
+from serving.batcher import Batcher
+from serving.batching_options import BatchingOptions
 from serving.errors import InvalidRequestError, ServingError
 from serving.example_input import as_array
 from serving.predictor import (
@@ -34,6 +35,8 @@ class EmbeddedOptions:
         watch: When to look for versions and what to keep.
         enable_batching: Whether requests that wait together run together.
         batching: Limits of the queues, with batching or without.
+        per_model_batching: Whether each version says itself how, in a file of its own;
+            one without it is not batched.
         enable_model_warmup: Whether a version's warm-up requests are replayed.
         warmup_iterations: How often each of them is replayed.
         prefer_litert: See `servable.load`.
@@ -43,6 +46,7 @@ class EmbeddedOptions:
     watch: WatchOptions = WatchOptions()
     enable_batching: bool = True
     batching: BatchingOptions = BatchingOptions()
+    per_model_batching: bool = False
     enable_model_warmup: bool = True
     warmup_iterations: int = 1
     prefer_litert: bool | None = None
@@ -52,8 +56,9 @@ class EmbeddedOptions:
 class _Loaded:
     """A loaded version and the queues in front of its signatures."""
 
-    def __init__(self, version: Servable) -> None:
+    def __init__(self, version: Servable, batching: BatchingOptions | None) -> None:
         self.servable = version
+        self.batching = batching  # None: nothing shares a run
         self.batchers: dict[str, Batcher] = {}
 
     def close(self) -> None:
@@ -169,6 +174,11 @@ class EmbeddedPredictor:
         return {name: bool(found) for name, found in self.versions.available().items()}
 
     def _load(self, path: pathlib.Path, name: str, version: int) -> _Loaded:
+        batching: BatchingOptions | None = None
+        if self._options.enable_batching:
+            batching = self._options.batching
+            if self._options.per_model_batching:
+                batching = batching_options.of_version(path, batching)
         loaded = servable.load(
             path, name, version, prefer_litert=self._options.prefer_litert
         )
@@ -178,7 +188,7 @@ class EmbeddedPredictor:
             except ServingError:
                 loaded.close()
                 raise
-        return _Loaded(loaded)
+        return _Loaded(loaded, batching)
 
     @contextlib.contextmanager
     def _lease(self, spec: ModelSpec) -> Iterator[tuple[int, _Loaded]]:
@@ -216,17 +226,18 @@ class EmbeddedPredictor:
     ) -> Arrays:
         batcher = loaded.batchers.get(name)
         if batcher is None:
-            batcher = self._batcher(loaded.servable, name)
+            batcher = self._batcher(loaded, name)
             loaded.batchers[name] = batcher
         return await batcher.submit(inputs, timeout_s)
 
-    def _batcher(self, version: Servable, name: str) -> Batcher:
-        signature = version.signature(name)
+    def _batcher(self, loaded: _Loaded, name: str) -> Batcher:
+        version = loaded.servable
+        may_batch = version.signature(name).has_free_batch_axis
         return Batcher(
             lambda inputs: version.execute(name, inputs),
             self._threads,
-            self._options.batching,
-            may_batch=self._options.enable_batching and signature.has_free_batch_axis,
+            loaded.batching or self._options.batching,
+            may_batch=may_batch and loaded.batching is not None,
         )
 
 

@@ -4,7 +4,7 @@ import argparse
 import pathlib
 
 from serving import flags_without_effect
-from serving.batcher import BatchingOptions
+from serving.batching_options import BatchingOptions
 from serving.command_line import Parser, addresses, whole_number
 from serving.flag_types import add_switch, port_or_none, positive
 from serving.grpc_options import parse_channel_arguments
@@ -132,14 +132,12 @@ def _add_where_to_listen(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--grpc_socket_path",
-        default="",
         metavar="PATH",
         help="Unix socket on which gRPC is answered too",
     )
     add(
         "--grpc_channel_arguments",
         type=parse_channel_arguments,
-        default=(),
         metavar="KEY=VALUE,...",
         help="settings of gRPC itself, as in grpc.max_connection_age_ms=2000",
     )
@@ -196,6 +194,18 @@ def _add_how_to_run(parser: argparse.ArgumentParser) -> None:
         "--enable_batching",
         True,
         "run requests that wait at the same time as one batch",
+    )
+    add(
+        "--batching_parameters_file",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="BatchingParameters as text; TF Serving's defaults for what it leaves out",
+    )
+    add_switch(
+        group,
+        "--enable_per_model_batching_parameters",
+        False,
+        "each version says how in its batching_params.pbtxt, or is not batched",
     )
     add_switch(
         group,

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from serving import flags_without_effect
-from serving.batcher import BatchingOptions
+from serving.batching_options import BatchingOptions
 from serving.embedded import EmbeddedOptions
 from serving.flag_groups import make_parser
 from serving.grpc_options import GrpcOptions
@@ -42,6 +42,7 @@ class ServerOptions:
         environment: Variables that TensorFlow reads.
         warnings: What was asked for and has no effect, a line each.
         embedded: How versions are loaded and run.
+        batching_file: File that says how batches are formed, in place of `embedded`.
         upstream: Servers to forward to, in place of loading anything; or none.
     """
 
@@ -62,6 +63,7 @@ class ServerOptions:
     environment: Mapping[str, str]
     warnings: Sequence[str]
     embedded: EmbeddedOptions
+    batching_file: pathlib.Path | None = None
     upstream: tuple[str, ...] = ()
 
 
@@ -97,8 +99,9 @@ def parse(argv: Sequence[str] | None = None) -> ServerOptions:
         drain_s=flags.drain_seconds,
         as_content=flags.enable_serialization_as_tensor_content,
         grpc=GrpcOptions(
-            socket_path=flags.grpc_socket_path,
-            channel_arguments=flags.grpc_channel_arguments,
+            socket_path=flags.grpc_socket_path or "",
+            channel_arguments=flags.grpc_channel_arguments or (),
+            ssl_config_file=flags.ssl_config_file,
             serves_health=flags.enable_grpc_healthcheck_service,
         ),
         environment=_environment(flags),
@@ -107,11 +110,13 @@ def parse(argv: Sequence[str] | None = None) -> ServerOptions:
             watch=watch,
             enable_batching=flags.enable_batching,
             batching=batching,
+            per_model_batching=flags.enable_per_model_batching_parameters,
             enable_model_warmup=flags.enable_model_warmup,
             warmup_iterations=max(1, flags.num_request_iterations_for_warmup),
             prefer_litert=flags.prefer_tflite_model,
             check_method_names=flags.enable_signature_method_name_check,
         ),
+        batching_file=flags.batching_parameters_file,
         upstream=flags.upstream or (),
     )
 
@@ -161,11 +166,16 @@ def _check_how_to_serve(
     if flags.port < 0 and not flags.grpc_socket_path:
         parser.error(
             "At least one of server_options.grpc_port or "
-            "server_options.grpc_socket_path must be set."
+            "server_options.grpc_socket_path must be set"
+        )
+    if flags.batching_parameters_file and not flags.enable_batching:
+        parser.error(
+            "server_options.batching_parameters_file is set without setting "
+            "server_options.enable_batching to true"
         )
     if flags.use_alts_credentials and flags.ssl_config_file:
         parser.error(
-            "Either use_alts_credentials must be false or ssl_config_file must be empty."
+            "Either use_alts_credentials must be false or ssl_config_file must be empty"
         )
 
 

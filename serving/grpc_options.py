@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import pathlib
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -12,11 +13,13 @@ class GrpcOptions:
         socket_path: Unix socket to listen on besides the port; "" for none.
         channel_arguments: gRPC's own settings by name, as in
             ("grpc.max_connection_age_ms", 2000).
+        ssl_config_file: What encrypts both, see `serving/tls.py`; None for plain text.
         serves_health: Whether `grpc.health.v1.Health` is answered.
     """
 
     socket_path: str = ""
     channel_arguments: tuple[tuple[str, int | str], ...] = ()
+    ssl_config_file: pathlib.Path | None = None
     serves_health: bool = True
 
 

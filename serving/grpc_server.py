@@ -15,7 +15,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from serving import grpc_methods, listening
+from serving import grpc_listening, grpc_methods
 from serving.errors import ServingError, UnavailableError
 from serving.grpc_methods import Method, Methods
 from serving.grpc_options import GrpcOptions
@@ -94,6 +94,7 @@ class GrpcServer:
         Raises:
             OSError: The port or the socket is taken, or the address is not this
                 machine's.
+            InvalidRequestError: The file of keys and certificates is refused.
         """
         options = options or GrpcOptions()
         settings = {**_OPTIONS, **dict(options.channel_arguments)}
@@ -101,14 +102,7 @@ class GrpcServer:
         server.add_generic_rpc_handlers(self._all_handlers)
         if options.serves_health:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        if options.socket_path:
-            listening.free_unix_socket(options.socket_path)
-            _bind(server, f"unix:{options.socket_path}")
-        if port > 0:
-            # gRPC itself would tell why it failed in its own log only.
-            listening.open_socket(host, port, "gRPC").close()
-        if port >= 0:
-            port = _bind(server, listening.address(host, port))
+        port = grpc_listening.bind(server, host, port, options)
         self._server = server
         await server.start()
         return port
@@ -224,14 +218,6 @@ class _Forwarding(grpc.GenericRpcHandler):  # type: ignore[misc]
         return grpc.unary_unary_rpc_method_handler(
             functools.partial(self._forward, path)
         )
-
-
-def _bind(server: grpc.aio.Server, address: str) -> int:
-    try:
-        bound: int = server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise OSError(f"Cannot listen on {address} for gRPC: {error}.") from error
-    return bound
 
 
 def shortened(text: str) -> str:

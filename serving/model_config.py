@@ -19,9 +19,8 @@ import dataclasses
 import pathlib
 from collections.abc import Mapping
 
-from google.protobuf import text_format
-
 from savedmodels.protos import model_server_config_pb2
+from serving import text_config
 from serving.errors import InvalidRequestError
 from serving.version_policy import ALL, Source, VersionPolicy
 
@@ -55,18 +54,11 @@ def read(path: pathlib.Path) -> dict[str, ModelConfig]:
     Raises:
         InvalidRequestError: The file cannot be read, or does not hold what it should.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequestError(f"Cannot read `{path}`: {error}.") from error
-    proto = model_server_config_pb2.ModelServerConfig()
-    try:
-        text_format.Parse(text, proto)
-    except text_format.ParseError as error:
-        raise InvalidRequestError(
-            "Error parsing text-format tensorflow.serving.ModelServerConfig: "
-            f"{path}:{error}"
-        ) from error
+    proto = text_config.read(
+        path,
+        model_server_config_pb2.ModelServerConfig(),
+        "Error parsing text-format tensorflow.serving.ModelServerConfig",
+    )
     return from_proto(proto)
 
 

@@ -1,10 +1,11 @@
 """What a server answers from: SavedModels in its own process, or other servers."""
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from serving import model_config, version_folders
+from serving import batching_options, model_config, version_folders
 from serving.config_reloader import ConfigReloader
 from serving.embedded import EmbeddedPredictor
 from serving.flags import ServerOptions
@@ -71,13 +72,17 @@ class Embedded:
             on_change: See `EmbeddedPredictor`.
 
         Raises:
-            ServingError: The config file is refused.
+            ServingError: A config file is refused.
         """
         self._options = options
         models = _served_models(options)
+        embedded = options.embedded
+        if options.batching_file is not None:
+            batching = batching_options.read(options.batching_file)
+            embedded = dataclasses.replace(embedded, batching=batching)
         self._embedded = EmbeddedPredictor(
             models.sources,
-            options.embedded,
+            embedded,
             on_change=on_change,
             labelled=models.labelled,
         )

@@ -27,7 +27,8 @@ from serving import tensor_codec
 
 ROOT = pathlib.Path(__file__).parents[2]
 LINE = re.compile(
-    r"serving: gRPC 127\.0\.0\.1:(\d+), REST (?:http://127\.0\.0\.1:(\d+)|none), "
+    r"serving: gRPC 127\.0\.0\.1:(\d+)(?: and unix:\S+)?, "
+    r"REST (?:http://127\.0\.0\.1:(\d+)|none), "
     r"(?:models|upstream): (.*)\n"
 )
 
@@ -49,6 +50,8 @@ class Process:
         line = self.popen.stdout.readline()
         watchdog.cancel()
         match = LINE.fullmatch(line)
+        if not match:
+            self.popen.kill()
         assert match, (line, self.popen.communicate(timeout=30))
         self.port, self.rest_port, models = match.groups()
         self.models = models.split(", ")
@@ -107,10 +110,10 @@ def publish(version, base_path, number):
     staging.rename(base_path / str(number))
 
 
-def digits_request():
+def digits_request(rows=1):
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "digits"
-    image = np.zeros((1, 28, 28, 1), np.uint8)
+    image = np.zeros((rows, 28, 28, 1), np.uint8)
     tensor_codec.encode_into(request.inputs["image"], image)
     return request
 
