@@ -111,7 +111,9 @@ def test_a_model_without_scores_is_printed_by_alias(tmp_path, address, capsys):
     ]
 
 
-@pytest.mark.parametrize("text", ['it\'s "fun"', "and/or so", "why? *sigh*", "2024/3/4"])
+@pytest.mark.parametrize(
+    "text", ['it\'s "fun"', "and/or so", "why? *sigh*", "2024/3/4"]
+)
 def test_a_text_may_be_typed_instead_of_a_file(address, capsys, text):
     assert run(address, "length", text) == 0
     share = min(len(text) / 10, 1)

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from savedmodels.errors import UsageError
 from trainers import _scenes
-from trainers.datasets import _boxes, _load
+from trainers.datasets import _boxes, _features, _load
 
 SIDE = 96
 # Objects are so far apart that most parts show more than one, in colours of their own.
@@ -148,7 +148,7 @@ def test_a_split_is_read_with_its_sizes_and_boxes(datasets_dir):
 @pytest.mark.parametrize("name", ["tfds:voc/2007", "tfds:coco/2017", "tree_crowns"])
 def test_data_sets_of_objects_in_images_fit(datasets_dir, name):
     found = _load._builder(name, datasets_dir).info.features
-    _load._check_features(name, found, _boxes.features())
+    _features.check(name, found, _boxes.features())
 
 
 def test_a_data_set_without_boxes_is_refused_in_words(datasets_dir):

@@ -16,12 +16,11 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import tensorflow_datasets as tfds
 
 from savedmodels.errors import MaaskitError, UsageError
 from trainers._catalog import check_dataset, joined, load_dataset
-from trainers.datasets import _own_boxes, _tfds
+from trainers.datasets import _features, _own_boxes, _tfds
 from trainers.datasets._builder import DOWNLOADS, Builder
 from trainers.datasets._package import DatasetError, lock, say, told
 
@@ -75,7 +74,7 @@ def load(
     wanted = like if isinstance(like, tfds.features.FeaturesDict) else like.features()
     # Before a download that would be for nothing.
     unprepared = _builder(name, pathlib.Path(datasets_dir))
-    _check_features(name, unprepared.info.features, wanted)
+    _features.check(name, unprepared.info.features, wanted)
     builder = prepare(name, datasets_dir)
     dataset = builder.as_dataset(
         split=_slices(name, builder)[split],
@@ -262,54 +261,3 @@ def _slices(name: str, builder: tfds.core.DatasetBuilder) -> dict[str, str]:
             f"`train` and `test`. Received: {', '.join(published) or 'none'}."
         )
     return slices
-
-
-def _check_features(
-    name: str,
-    found: tfds.features.FeatureConnector,
-    wanted: tfds.features.FeaturesDict,
-) -> None:
-    """Raises UsageError unless `found` holds every feature that is `wanted`."""
-    for key, feature in wanted.items():
-        if key in found and _fits(found[key], feature):
-            continue
-        received = _described(found[key]) if key in found else f"only {list(found)}"
-        raise UsageError(
-            f"Data set `{name}` does not fit this model. Expected `{key}` "
-            f"{_described(feature)}. Received: {received}."
-        )
-
-
-def _fits(
-    found: tfds.features.FeatureConnector, wanted: tfds.features.FeatureConnector
-) -> bool:
-    """Whether shape, dtype and number of classes agree; None fits all."""
-    if isinstance(wanted, tfds.features.Sequence):
-        found_one = getattr(found, "feature", None)
-        return found_one is not None and _fits(found_one, wanted.feature)
-    if isinstance(wanted, tfds.features.FeaturesDict):
-        return isinstance(found, tfds.features.FeaturesDict) and all(
-            key in found and _fits(found[key], feature)
-            for key, feature in wanted.items()
-        )
-    shapes = isinstance(found.shape, tuple) and len(found.shape) == len(wanted.shape)
-    return (
-        shapes
-        and all(w in (None, f) for f, w in zip(found.shape, wanted.shape, strict=True))
-        and np.dtype(found.np_dtype) == np.dtype(wanted.np_dtype)
-        and getattr(wanted, "num_classes", None)
-        in (None, getattr(found, "num_classes", None))
-    )
-
-
-def _described(feature: tfds.features.FeatureConnector) -> str:
-    if isinstance(feature, tfds.features.Sequence):
-        return f"a sequence of {_described(feature.feature)}"
-    if isinstance(feature, tfds.features.FeaturesDict):
-        parts = (f"`{key}` {_described(part)}" for key, part in feature.items())
-        return f"({', '.join(parts)})"
-    if isinstance(feature.shape, Mapping):
-        return str(feature)
-    classes = getattr(feature, "num_classes", None)
-    described = f"{list(feature.shape)} {np.dtype(feature.np_dtype)}"
-    return f"{described} of {classes} classes" if classes else described

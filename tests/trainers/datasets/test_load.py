@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 from savedmodels.errors import UsageError
 from tests import tiny_packages
 from tests.tiny_packages import mnist as tiny_mnist
-from trainers.datasets import _load, mnist
+from trainers.datasets import _features, _load, mnist
 from trainers.datasets._package import DatasetError
 from trainers.datasets.mnist import Mnist
 
@@ -216,7 +216,7 @@ def test_features_of_any_size_fit_every_size_and_number_of_classes(tmp_path):
     )
     for name in ("mnist", "tfds:cifar10", "tfds:emnist/byclass"):
         found = _load._builder(name, tmp_path).info.features
-        _load._check_features(name, found, any_images)
+        _features.check(name, found, any_images)
     with pytest.raises(UsageError, match="`image` .* Received: only"):
         _load.load("tfds:imdb_reviews", "train", tmp_path, like=any_images)
 
