@@ -64,8 +64,8 @@ evaluate: $(READY) ## test metrics and confusion matrix of an exported MODEL; VE
 	@$(PYTHON) -m pipelines.evaluate $(call needs,MODEL) --store '$(STORE)' --datasets '$(DATASETS)' \
 	  $(call flag,--version,VERSION) $(call flag,--dataset,DATASET)
 
-serve: $(READY) ## serve every model of STORE, or those that CONFIG= names, on gRPC PORT and REST REST_PORT; HOST=0.0.0.0 opens it to others; UPSTREAM=host:port,... forwards to TF Serving servers
-	@exec $(PYTHON) -m pipelines.serve $(if $(UPSTREAM),--upstream='$(UPSTREAM)',$(if $(CONFIG),--model_config_file='$(CONFIG)',--store='$(STORE)')) --host='$(HOST)' --port='$(PORT)' --rest_api_port='$(REST_PORT)'
+serve: $(READY) ## serve every model of STORE, or those that CONFIG= names, on gRPC PORT and REST REST_PORT; HOST=0.0.0.0 opens it to others; UPSTREAM=host:port,... forwards to TF Serving servers; ENGINE=tensorflow_model_server serves with that binary
+	@exec $(PYTHON) -m pipelines.serve $(if $(UPSTREAM),--upstream='$(UPSTREAM)',$(if $(CONFIG),--model_config_file='$(CONFIG)',--store='$(STORE)')) --host='$(HOST)' --port='$(PORT)' --rest_api_port='$(REST_PORT)' $(call flag,--engine,ENGINE)
 
 predict: $(READY) ## ask the running server about INPUT (.png .jpg .npy .json .txt, or a text); VERSION= HOST= PORT=; OUTPUT=boxes.png draws the objects found, TILE= pixels
 	@$(if $(call needs,INPUT),)$(PYTHON) -m pipelines.predict $(call needs,MODEL) --input "$$INPUT" --server '$(HOST):$(PORT)' \

@@ -70,6 +70,12 @@ def _add_what_to_serve(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT,...",
         help="or the TF Serving servers whose gRPC ports all calls are forwarded to",
     )
+    add(
+        "--engine",
+        choices=["embedded", "tensorflow_model_server"],
+        default="embedded",
+        help="what loads the models: this process, or TF Serving's binary as a child",
+    )
 
 
 def _add_how_to_load(parser: argparse.ArgumentParser) -> None:

@@ -44,6 +44,7 @@ class ServerOptions:
         embedded: How versions are loaded and run.
         batching_file: File that says how batches are formed, in place of `embedded`.
         upstream: Servers to forward to, in place of loading anything; or none.
+        engine: What loads the models: `embedded`, or `tensorflow_model_server`.
     """
 
     store: pathlib.Path | None
@@ -65,6 +66,7 @@ class ServerOptions:
     embedded: EmbeddedOptions
     batching_file: pathlib.Path | None = None
     upstream: tuple[str, ...] = ()
+    engine: str = "embedded"
 
 
 def parse(argv: Sequence[str] | None = None) -> ServerOptions:
@@ -118,6 +120,7 @@ def parse(argv: Sequence[str] | None = None) -> ServerOptions:
         ),
         batching_file=flags.batching_parameters_file,
         upstream=flags.upstream or (),
+        engine=flags.engine,
     )
 
 
@@ -196,4 +199,9 @@ def _check_what_to_serve(
         parser.error(
             "more than one flag says what to serve. Type one of --store, "
             "--model_base_path, --model_config_file and --upstream"
+        )
+    if flags.upstream and flags.engine != "embedded":
+        parser.error(
+            f"--upstream forwards to servers that run already, --engine={flags.engine} "
+            "starts one. Type one of them"
         )

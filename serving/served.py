@@ -42,6 +42,14 @@ class Served(Protocol):
         """Whether some request can be answered."""
         ...
 
+    async def watch(self) -> None:
+        """Goes on for as long as requests can be answered at all.
+
+        Raises:
+            OSError: They no longer can.
+        """
+        ...
+
     def announcement(self) -> str:
         """Returns what is served, for the line that says where."""
         ...
@@ -119,6 +127,10 @@ class Embedded:
     def ready(self) -> bool:
         """Whether some model answers."""
         return any(self._embedded.models().values())
+
+    async def watch(self) -> None:
+        """Goes on until cancelled."""
+        await asyncio.Event().wait()
 
     def announcement(self) -> str:
         """Returns the versions that are loaded, for the line that says where."""

@@ -17,6 +17,7 @@ from serving import flags, listening, rest_listener, rest_server
 from serving.errors import ServingError
 from serving.flags import ServerOptions
 from serving.grpc_server import HEALTH_NAMES
+from serving.model_server_process import BINARY, ModelServerProcess
 from serving.served import Embedded, Served
 from serving.upstream import Upstream
 
@@ -98,18 +99,21 @@ class Server:
         tasks = [
             asyncio.create_task(stop.wait()),
             asyncio.create_task(self._follow_changes()),
+            asyncio.create_task(self._served.watch()),
         ]
         if rest_sockets:
             tasks.append(asyncio.create_task(rest.serve(sockets=rest_sockets)))
         # All of them go on until the signal comes, unless one fails.
         ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        await self._end(rest, tasks[2:])
-        for task in tasks[:2]:
+        await self._end(rest, tasks[3:])
+        for task in tasks[:3]:
             task.cancel()
         for task in ended:
             task.result()
 
     def _make_served(self) -> Served:
+        if self._options.engine == BINARY:
+            return ModelServerProcess(self._options, on_change=self._note_change)
         if not self._options.upstream:
             return Embedded(self._options, on_change=self._note_change)
         return Upstream(

@@ -4,6 +4,7 @@ gRPC calls pass through as bytes, whatever their method; REST is answered by the
 code as embedded models, over `UpstreamPredictor`.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -69,6 +70,10 @@ class Upstream:
     def ready(self) -> bool:
         """Whether some server takes requests."""
         return self._pool.ready()
+
+    async def watch(self) -> None:
+        """Goes on until cancelled: servers that are gone may come back."""
+        await asyncio.Event().wait()
 
     def announcement(self) -> str:
         """Returns what is served, for the line that says where."""
