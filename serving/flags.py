@@ -45,6 +45,7 @@ class ServerOptions:
         batching_file: File that says how batches are formed, in place of `embedded`.
         upstream: Servers to forward to, in place of loading anything; or none.
         engine: What loads the models: `embedded`, or `tensorflow_model_server`.
+        given: Flags that were typed, by name; the others have their defaults.
     """
 
     store: pathlib.Path | None
@@ -67,6 +68,7 @@ class ServerOptions:
     batching_file: pathlib.Path | None = None
     upstream: tuple[str, ...] = ()
     engine: str = "embedded"
+    given: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
 
 def parse(argv: Sequence[str] | None = None) -> ServerOptions:
@@ -75,6 +77,7 @@ def parse(argv: Sequence[str] | None = None) -> ServerOptions:
     flags = _read(parser, argv)
     _check_what_to_serve(parser, flags)
     _check_how_to_serve(parser, flags)
+    in_process = flags.engine == "embedded"
     watch = WatchOptions(
         file_system_poll_wait_seconds=flags.file_system_poll_wait_seconds,
         max_num_load_retries=flags.max_num_load_retries,
@@ -107,7 +110,8 @@ def parse(argv: Sequence[str] | None = None) -> ServerOptions:
             serves_health=flags.enable_grpc_healthcheck_service,
         ),
         environment=_environment(flags),
-        warnings=flags_without_effect.warnings(flags),
+        # What has no effect here has one in TF Serving's binary.
+        warnings=flags_without_effect.warnings(flags) if in_process else (),
         embedded=EmbeddedOptions(
             watch=watch,
             enable_batching=flags.enable_batching,
@@ -121,6 +125,7 @@ def parse(argv: Sequence[str] | None = None) -> ServerOptions:
         batching_file=flags.batching_parameters_file,
         upstream=flags.upstream or (),
         engine=flags.engine,
+        given=_given(argv),
     )
 
 
@@ -138,6 +143,14 @@ def _read(
     for other in others:
         print(f"unknown argument: {other}", file=sys.stderr)
     return flags
+
+
+def _given(argv: Sequence[str] | None) -> dict[str, object]:
+    """The flags that a command line names, without the defaults of the others."""
+    parser = make_parser()
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+    return vars(parser.parse_known_args(argv)[0])
 
 
 def _versions() -> list[str]:

@@ -26,6 +26,17 @@ from serving.flags import ServerOptions
 from serving.upstream import Upstream
 
 BINARY = "tensorflow_model_server"
+# Flags that say where and how the shim itself is reached, and those that only it has.
+_OF_THE_SHIM = frozenset(
+    "drain_seconds enable_grpc_healthcheck_service engine grpc_channel_arguments "
+    "grpc_socket_path host max_batch_size max_enqueued_batches num_batch_threads port "
+    "rest_api_enable_cors_support rest_api_port rest_api_timeout_in_ms "
+    "ssl_config_file store".split()
+)
+# Fractions are understood here, and not by TF Serving.
+_WHOLE_SECONDS = frozenset(
+    {"file_system_poll_wait_seconds", "model_config_file_poll_wait_seconds"}
+)
 _STOP_S = 10.0
 _LOOK_S = 0.5  # between looks at the store, and at whether the process lives
 _LIBC = ctypes.CDLL(None)
@@ -66,6 +77,7 @@ class ModelServerProcess(Upstream):
         # Before the first channel is made: gRPC does not like to be forked.
         self._process = subprocess.Popen(
             [binary, *self._flags(), f"--grpc_socket_path={socket_path}"],
+            stdout=sys.stderr,  # stdout has one line, which says where the shim is
             start_new_session=True,  # Ctrl-C is for the shim, which drains first.
             preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         )
@@ -106,31 +118,13 @@ class ModelServerProcess(Upstream):
 
     def _flags(self) -> list[str]:
         """TF Serving's flags, as they were given to the shim."""
-        options, watch = self._options, self._options.embedded.watch
-        interval_us = round(watch.load_retry_interval_seconds * 1e6)
-        flags: dict[str, object] = {
-            "port": 0,
-            "rest_api_port": 0,
-            "file_system_poll_wait_seconds": math.ceil(
-                watch.file_system_poll_wait_seconds
-            ),
-            "max_num_load_retries": watch.max_num_load_retries,
-            "load_retry_interval_micros": interval_us,
-            "enable_model_warmup": options.embedded.enable_model_warmup,
-            "enable_serialization_as_tensor_content": options.as_content,
-        }
+        given = {k: v for k, v in self._options.given.items() if k not in _OF_THE_SHIM}
+        flags: dict[str, object] = {"port": 0, "rest_api_port": 0, **given}
         if self._store is not None:
             flags["model_config_file"] = self._config_file
             flags["model_config_file_poll_wait_seconds"] = 1
-        elif options.model_config_file is not None:
-            flags["model_config_file"] = options.model_config_file.resolve()
-            wait_s = math.ceil(options.config_file_wait_s)
-            flags["model_config_file_poll_wait_seconds"] = wait_s
-            allow = options.allow_labels_for_unavailable
-            flags["allow_version_labels_for_unavailable_models"] = allow
-        elif options.model_base_path is not None:
-            flags["model_name"] = options.model_name
-            flags["model_base_path"] = options.model_base_path.resolve()
+        for name in _WHOLE_SECONDS & flags.keys():
+            flags[name] = math.ceil(float(str(flags[name])))
         return [f"--{name}={_text(value)}" for name, value in flags.items()]
 
     def _write_config(self) -> None:
@@ -166,7 +160,12 @@ class ModelServerProcess(Upstream):
 
 
 def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    """A flag's value as TF Serving reads it: paths from the root."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, pathlib.Path):
+        return str(value.resolve())
+    return str(value)
 
 
 def _end_with_parent() -> None:
