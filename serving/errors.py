@@ -95,6 +95,17 @@ _CLASSES = (
 )
 
 
+# Statuses that only other servers give, and TF Serving's HTTP status for each.
+_OTHERS = {
+    grpc.StatusCode.ALREADY_EXISTS: http.HTTPStatus.CONFLICT,
+    grpc.StatusCode.PERMISSION_DENIED: http.HTTPStatus.FORBIDDEN,
+    grpc.StatusCode.ABORTED: http.HTTPStatus.CONFLICT,
+    grpc.StatusCode.OUT_OF_RANGE: http.HTTPStatus.BAD_REQUEST,
+    grpc.StatusCode.DATA_LOSS: http.HTTPStatus.INTERNAL_SERVER_ERROR,
+    grpc.StatusCode.UNAUTHENTICATED: http.HTTPStatus.UNAUTHORIZED,
+}
+
+
 def of_grpc_code(code: int, text: str) -> ServingError:
     """Returns the error that a status stands for.
 
@@ -106,7 +117,11 @@ def of_grpc_code(code: int, text: str) -> ServingError:
     for kind in _CLASSES:
         if kind.grpc_code.value[0] == code:
             return kind(text)
-    return ServingError(text)
+    error = ServingError(text)
+    for status, http_status in _OTHERS.items():
+        if status.value[0] == code:
+            error.grpc_code, error.http_status = status, http_status
+    return error
 
 
 def of_http_status(status: int, text: str) -> ServingError:

@@ -136,13 +136,21 @@ class _ModelHealth(health.aio.HealthServicer):  # type: ignore[misc]
     def __init__(self, predictor: UpstreamPredictor) -> None:
         super().__init__()
         self._predictor = predictor
+        self._told: set[str] = set()
+
+    async def set(
+        self, service: str, status: health_pb2.HealthCheckResponse.ServingStatus
+    ) -> None:
+        """Takes the status of a name that is the shim's own."""
+        self._told.add(service)
+        await super().set(service, status)
 
     async def Check(  # noqa: N802 -- the .proto names it
         self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext
     ) -> health_pb2.HealthCheckResponse:
         """Answers from what the server told, and asks upstream about other names."""
         response = health_pb2.HealthCheckResponse
-        if request.service in self._server_status:
+        if request.service in self._told:
             return await super().Check(request, context)
         try:
             versions = await self._predictor.status(request.service)

@@ -1,16 +1,20 @@
-"""What is counted per upstream server, and the text that Prometheus reads of it.
+"""What is counted per upstream server.
 
-`Registry.read` gives the numbers, `Registry.prometheus` the text, whose names follow
-TF Serving's rule: every character that is no letter, digit or underscore is a colon.
+`Registry.read` gives the numbers, `Registry.metrics` the same as Prometheus reads them.
 """
 
-import bisect
-import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-# TF Serving's buckets of latencies, in microseconds.
-_BOUNDS = tuple(10 * 1.8**power for power in range(33))
+from serving.metrics import (
+    LATENCY_BOUNDS,
+    Gauge,
+    Histogram,
+    Labels,
+    Metric,
+    exposition,
+)
+
 _PREFIX = ":maaskit:upstream:"
 
 
@@ -22,18 +26,18 @@ class BackendCounters:
         retries: Attempts that were made because one at another server failed.
         ejections: How often the server was taken out after failures.
         ready: Whether it takes requests now.
+        total_us: Microseconds that attempts took which ended with OK.
     """
 
-    __slots__ = ("answers", "ejections", "latencies", "ready", "retries", "total_us")
-
-    def __init__(self) -> None:
-        """Begins at zero."""
+    def __init__(self, address: str, latency: Histogram) -> None:
+        """Begins at zero; latencies go to `latency` too."""
         self.answers: dict[str, int] = {}
         self.retries = 0
         self.ejections = 0
         self.ready = False
-        self.latencies = [0] * (len(_BOUNDS) + 1)
         self.total_us = 0.0
+        self._address = address
+        self._latency = latency
 
     def count(self, status: str, seconds: float) -> None:
         """Counts one attempt.
@@ -44,9 +48,27 @@ class BackendCounters:
         """
         self.answers[status] = self.answers.get(status, 0) + 1
         if status == "OK":
-            microseconds = seconds * 1e6
-            self.latencies[bisect.bisect_right(_BOUNDS, microseconds)] += 1
-            self.total_us += microseconds
+            self.total_us += seconds * 1e6
+            self._latency.observe(seconds * 1e6, self._address)
+
+    def numbers(self) -> dict[str, Any]:
+        """Returns what `Registry.read` tells of a server."""
+        answered = self.answers.get("OK", 0)
+        requests = sum(self.answers.values())
+        return {
+            "ready": self.ready,
+            "requests": requests,
+            "failures": requests - answered,
+            "retries": self.retries,
+            "ejections": self.ejections,
+            "mean_latency_us": self.total_us / answered if answered else None,
+        }
+
+
+class _Tally(Gauge):
+    """Numbers that only rise, and are asked for when somebody looks."""
+
+    kind = "counter"
 
 
 class Registry:
@@ -54,7 +76,20 @@ class Registry:
 
     def __init__(self, addresses: Iterable[str]) -> None:
         """Makes counters for each address."""
-        self.backends = {address: BackendCounters() for address in addresses}
+        latency = Histogram(f"{_PREFIX}request_latency", ("backend",), LATENCY_BOUNDS)
+        self.backends = {
+            address: BackendCounters(address, latency) for address in addresses
+        }
+        one = ("backend",)
+        ready, retries = self._each(lambda c: c.ready), self._each(lambda c: c.retries)
+        ejections = self._each(lambda c: c.ejections)
+        self.metrics: tuple[Metric, ...] = (
+            Gauge(f"{_PREFIX}ready", ready, one),
+            _Tally(f"{_PREFIX}request_count", self._answers, ("backend", "status")),
+            _Tally(f"{_PREFIX}retry_count", retries, one),
+            _Tally(f"{_PREFIX}ejection_count", ejections, one),
+            latency,
+        )
 
     def read(self) -> dict[str, dict[str, Any]]:
         """Returns the numbers by address.
@@ -65,73 +100,22 @@ class Registry:
             that did; None before the first).
         """
         return {
-            address: _numbers(counters) for address, counters in self.backends.items()
+            address: counters.numbers() for address, counters in self.backends.items()
         }
 
     def prometheus(self) -> str:
         """Returns the text exposition of all counters."""
-        lines = [
-            *self._metric("ready", "gauge", lambda c: {"": int(c.ready)}),
-            *self._metric("request_count", "counter", _by_status),
-            *self._metric("retry_count", "counter", lambda c: {"": c.retries}),
-            *self._metric("ejection_count", "counter", lambda c: {"": c.ejections}),
-            f"# TYPE {_PREFIX}request_latency histogram",
-        ]
-        for address, counters in self.backends.items():
-            lines += _histogram(_label(address), counters)
-        return "\n".join(lines) + "\n"
+        return exposition(self.metrics)
 
-    def _metric(
-        self,
-        name: str,
-        kind: str,
-        values: Callable[[BackendCounters], Mapping[str, float]],
-    ) -> list[str]:
-        """The lines of one metric; `values` gives further labels to values."""
-        return [
-            f"# TYPE {_PREFIX}{name} {kind}",
-            *(
-                f"{_PREFIX}{name}{{{_label(address)}{labels}}} {value}"
-                for address, counters in self.backends.items()
-                for labels, value in values(counters).items()
-            ),
-        ]
+    def _each(
+        self, value: Callable[[BackendCounters], float]
+    ) -> Callable[[], Mapping[Labels, float]]:
+        """A function that reads one number of every server."""
+        return lambda: {(a,): value(counters) for a, counters in self.backends.items()}
 
-
-def _numbers(counters: BackendCounters) -> dict[str, Any]:
-    answered = counters.answers.get("OK", 0)
-    requests = sum(counters.answers.values())
-    return {
-        "ready": counters.ready,
-        "requests": requests,
-        "failures": requests - answered,
-        "retries": counters.retries,
-        "ejections": counters.ejections,
-        "mean_latency_us": counters.total_us / answered if answered else None,
-    }
-
-
-def _by_status(counters: BackendCounters) -> Mapping[str, float]:
-    return {
-        f',status="{status}"': count
-        for status, count in sorted(counters.answers.items())
-    }
-
-
-def _histogram(label: str, counters: BackendCounters) -> list[str]:
-    sums: Sequence[int] = list(itertools.accumulate(counters.latencies))
-    bounds = [*(f"{bound:g}" for bound in _BOUNDS), "+Inf"]
-    name = f"{_PREFIX}request_latency"
-    return [
-        *(
-            f'{name}_bucket{{{label},le="{bound}"}} {count}'
-            for bound, count in zip(bounds, sums, strict=True)
-        ),
-        f"{name}_sum{{{label}}} {counters.total_us:.0f}",
-        f"{name}_count{{{label}}} {sums[-1]}",
-    ]
-
-
-def _label(address: str) -> str:
-    escaped = address.replace("\\", r"\\").replace('"', r"\"")
-    return f'backend="{escaped}"'
+    def _answers(self) -> Mapping[Labels, float]:
+        return {
+            (address, status): count
+            for address, counters in self.backends.items()
+            for status, count in counters.answers.items()
+        }

@@ -24,7 +24,7 @@ from savedmodels.protos import (
     regression_pb2,
 )
 from serving import errors, messages
-from serving.errors import ServingError
+from serving.errors import ServableNotFoundError, ServingError
 from serving.predictor import (
     Classification,
     ModelSpec,
@@ -177,8 +177,10 @@ class UpstreamPredictor:
         try:
             path = f"{_PREDICTION}{method}"
             response: Any = await self._ask(path, request, kind, timeout_s)
-        except ServingError:
-            self._cached.pop(key, None)
+        except ServingError as error:
+            # A version with a number of its own is the same for as long as it is there.
+            if spec.version is None or isinstance(error, ServableNotFoundError):
+                self._cached.pop(key, None)
             raise
         if self._cached_version(key) not in (None, response.model_spec.version.value):
             self._cached.pop(key, None)

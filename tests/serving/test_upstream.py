@@ -244,7 +244,7 @@ def test_readiness_and_metrics_tell_of_every_server(ports, shim, channels):
     assert ok == int(samples[f'{name}request_latency_bucket{{{label},le="+Inf"}}'])
     assert numbers["requests"] >= ok > 0
     for line in body.decode().splitlines():
-        assert re.fullmatch(r"# TYPE [:\w]+ \w+|[:\w]+\{[^{}]+\} \d+", line)
+        assert re.fullmatch(r"# TYPE [:\w]+ \w+|[:\w]+\{[^{}]+\} [\d.]+", line)
 
 
 @pytest.fixture(scope="module")
@@ -363,6 +363,23 @@ def test_servers_that_are_killed_again_and_again_lose_no_request(digits_store):
                 )
         assert flow.texts == []
         assert flow.answered > 1000
+
+
+@pytest.mark.slow
+def test_a_server_that_is_stopped_in_its_tracks_loses_no_request(digits_store):
+    store = f"--store={digits_store}"
+    with serving(store) as stays, serving(store) as hangs:
+        address = f"127.0.0.1:{hangs.port}"
+        with serving(f"--upstream=127.0.0.1:{stays.port},{address}") as shim:
+            with Flow(shim) as flow:
+                soon(lambda: numbers_of(shim)[address]["requests"] > 20)
+                hangs.popen.send_signal(signal.SIGSTOP)
+                soon(lambda: not numbers_of(shim)[address]["ready"], seconds=20)
+                after = flow.answered
+                soon(lambda: flow.answered > after + 20)
+                hangs.popen.send_signal(signal.SIGCONT)
+                soon(lambda: numbers_of(shim)[address]["ready"], seconds=20)
+            assert flow.texts == []
 
 
 def test_servers_that_are_not_there_yet_are_waited_for(digits_store):

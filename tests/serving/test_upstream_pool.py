@@ -16,6 +16,13 @@ NOT_FOUND = refusing("NOT_FOUND", "Servable not found for request: Latest(m)")
 UNAVAILABLE = refusing("UNAVAILABLE", "upstream connect error")
 
 
+@pytest.fixture(scope="module")
+def one():
+    """A shim in front of one server."""
+    with scripted(1) as (shim, (backend,)):
+        yield shim, backend
+
+
 def echo(data, context):
     return data
 
@@ -39,11 +46,11 @@ def status_of(error):
         "/tensorflow.serving.SessionService/SessionRun",
     ],
 )
-def test_bytes_pass_unchanged_whatever_the_method(path):
+def test_bytes_pass_unchanged_whatever_the_method(one, path):
+    shim, backend = one
     data = b"\xff\x00 no message of protobuf " * 3
-    with scripted(1) as (shim, (backend,)):
-        backend.answers[path] = lambda request, context: request[::-1]
-        assert shim.raw(path, data)[0] == data[::-1]
+    backend.answers[path] = lambda request, context: request[::-1]
+    assert shim.raw(path, data)[0] == data[::-1]
 
 
 def test_messages_far_larger_than_grpcs_default_pass():
@@ -81,17 +88,44 @@ def test_metadata_passes_both_ways():
     assert trailing["x-late"] == "2"
 
 
-def test_an_error_keeps_its_code_text_and_details():
-    for code in grpc.StatusCode:
-        if code in (grpc.StatusCode.OK, grpc.StatusCode.CANCELLED):
-            continue
-        trailing = (("grpc-status-details-bin", b"\x08\x03"), ("x-why", "because"))
-        text = f"{code.name} é: " + "long " * 300
-        with scripted(1) as (shim, (backend,)):
-            backend.answers[PREDICT] = refusing(code.name, text, trailing)
-            error = failure(shim, PREDICT, predict("m"))
-        assert status_of(error) == (code.name, text)
-        assert dict(trailing).items() <= dict(error.trailing_metadata()).items()
+@pytest.mark.parametrize("code", [c.name for c in grpc.StatusCode if c.value[0] > 1])
+def test_an_error_keeps_its_code_text_and_details(one, code):
+    shim, backend = one
+    trailing = (("grpc-status-details-bin", b"\x08\x03"), ("x-why", "because"))
+    text = f"{code} é: " + "long " * 300
+    backend.answers[PREDICT] = refusing(code, text, trailing)
+    error = failure(shim, PREDICT, predict("m"))
+    assert status_of(error) == (code, text)
+    assert dict(trailing).items() <= dict(error.trailing_metadata()).items()
+
+
+@pytest.mark.parametrize(
+    ("code", "http_status"),
+    [
+        ("UNKNOWN", 500),
+        ("INVALID_ARGUMENT", 400),
+        ("DEADLINE_EXCEEDED", 504),
+        ("NOT_FOUND", 404),
+        ("ALREADY_EXISTS", 409),
+        ("PERMISSION_DENIED", 403),
+        ("RESOURCE_EXHAUSTED", 429),
+        ("FAILED_PRECONDITION", 400),
+        ("ABORTED", 409),
+        ("OUT_OF_RANGE", 400),
+        ("UNIMPLEMENTED", 501),
+        ("INTERNAL", 500),
+        ("UNAVAILABLE", 503),
+        ("DATA_LOSS", 500),
+        ("UNAUTHENTICATED", 401),
+    ],
+)
+def test_rest_tells_a_servers_error_with_tf_servings_status(one, code, http_status):
+    shim, backend = one
+    backend.answers[PREDICT] = refusing(code, "text")
+    with pytest.raises(ServingError, match="text") as caught:
+        shim.run(shim.upstream.predictor.predict(ModelSpec("m"), {}))
+    assert caught.value.grpc_code.name == code
+    assert caught.value.http_status == http_status
 
 
 def test_the_deadline_of_a_call_reaches_the_server():
