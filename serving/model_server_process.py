@@ -9,6 +9,7 @@ import asyncio
 import atexit
 import contextlib
 import ctypes
+import logging
 import math
 import pathlib
 import shutil
@@ -24,6 +25,8 @@ from savedmodels.protos import model_server_config_pb2
 from serving import version_folders
 from serving.flags import ServerOptions
 from serving.upstream import Upstream
+
+logger = logging.getLogger(__name__)
 
 BINARY = "tensorflow_model_server"
 # Flags that say where and how the shim itself is reached, and those that only it has.
@@ -102,7 +105,10 @@ class ModelServerProcess(Upstream):
         """
         while (code := self._process.poll()) is None:
             await asyncio.sleep(_LOOK_S)
-            await asyncio.to_thread(self._write_config)
+            try:
+                await asyncio.to_thread(self._write_config)
+            except OSError as error:
+                logger.warning("The store cannot be read now: %s", error)
         raise ChildProcessError(
             f"`{BINARY}` ended with code {code}. Its messages above say why."
         )
@@ -129,11 +135,12 @@ class ModelServerProcess(Upstream):
 
     def _write_config(self) -> None:
         """Writes which models the store has, where that has changed."""
-        if self._store is None:
-            return
+        found = None if self._store is None else version_folders.models_in(self._store)
+        if found is None and self._written:
+            return  # No store, or one that is gone for the moment: nothing has changed.
         config = model_server_config_pb2.ModelServerConfig()
         config.model_config_list.SetInParent()
-        for name, source in (version_folders.models_in(self._store) or {}).items():
+        for name, source in (found or {}).items():
             config.model_config_list.config.add(
                 name=name,
                 base_path=str(source.base_path.resolve()),

@@ -187,7 +187,6 @@ REST = [
     ("GET", "/v1/models/half_plus_two/versions/1", None),
     ("GET", "/v1/models/half_plus_two/versions/9", None),
     ("GET", "/v1/models/nosuch", None),
-    ("GET", "/v1/models", None),
     ("GET", "/v1/nosuch", None),
 ]
 
@@ -207,6 +206,14 @@ def test_rest_answers_are_the_servers_own(ports, shim, method, path, body):
         answers.append((response.status, answer))
         connection.close()
     assert answers[1] == answers[0]
+
+
+def test_models_that_nobody_can_list_are_asked_for_by_name(shim):
+    status, body = shim.get("/v1/models")
+    assert (status, json.loads(body)["error"]) == (
+        400,
+        "Missing model name in request.",
+    )
 
 
 def test_the_deadline_of_a_client_holds_through_the_shim(shim, channels):
