@@ -1,27 +1,20 @@
-"""The shim as a process in front of server processes: alike, and never down."""
+"""The shim as a process in front of a server process: what it answers is the same."""
 
-import contextlib
 import http.client
 import json
 import re
-import signal
 import subprocess
-import threading
-import time
-import urllib.error
-import urllib.request
 
 import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from server_process import ROOT, publish, serving, soon
+from server_process import ROOT, serving
 
 from savedmodels.protos import (
     classification_pb2,
     get_model_metadata_pb2,
-    predict_pb2,
-    prediction_service_pb2_grpc,
+    inference_pb2,
     regression_pb2,
 )
 from serving import example_codec, messages
@@ -130,6 +123,24 @@ def test_every_method_answers_through_the_shim(channels, method, request_, kind)
     )
     assert through == direct
     assert through.model_spec.version.value == 1
+
+
+def test_several_tasks_are_answered_through_the_shim(channels):
+    request = inference_pb2.MultiInferenceRequest()
+    request.input.CopyFrom(messages.classify_request(ModelSpec(""), [EXAMPLE]).input)
+    for method in ("classify", "regress"):
+        task = request.tasks.add(method_name=f"tensorflow/serving/{method}")
+        task.model_spec.name = "examples"
+        task.model_spec.signature_name = method
+    data = request.SerializeToString()
+    direct, through = (
+        inference_pb2.MultiInferenceResponse.FromString(
+            answer(channel, f"{PREDICTION}MultiInference", data)
+        )
+        for channel in channels
+    )
+    assert through == direct
+    assert through.results[1].regression_result.regressions[0].value == 2.125
 
 
 def test_messages_of_five_megabytes_pass(channels):
@@ -252,162 +263,6 @@ def test_readiness_and_metrics_tell_of_every_server(ports, shim, channels):
     assert numbers["requests"] >= ok > 0
     for line in body.decode().splitlines():
         assert re.fullmatch(r"# TYPE [:\w]+ \w+|[:\w]+\{[^{}]+\} [\d.]+", line)
-
-
-@pytest.fixture(scope="module")
-def digits_store(tmp_path_factory, digits_litert):
-    """A store that is served without TensorFlow, so within a second."""
-    store = tmp_path_factory.mktemp("digits_store")
-    publish(digits_litert, store / "digits", 1)
-    return store
-
-
-DIGITS = predict("digits", {"image": np.zeros((1, 28, 28, 1), np.uint8)})
-DIGITS_JSON = json.dumps({"instances": np.zeros((1, 28, 28, 1), int).tolist()})
-
-
-class Flow:
-    """Clients of both protocols that ask without a pause, until they are to stop."""
-
-    def __init__(self, shim):
-        self.answered = self.failed = 0
-        self.texts = []
-        self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._ask, args=(ask,))
-            for ask in [self._grpc(shim.port)] * 3 + [self._rest(shim.rest_port)]
-        ]
-
-    def _grpc(self, port):
-        @contextlib.contextmanager
-        def asking():
-            with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-                call = channel.unary_unary(f"{PREDICTION}Predict")
-                yield lambda: call(DIGITS, timeout=20)
-
-        return asking
-
-    def _rest(self, port):
-        url = f"http://127.0.0.1:{port}/v1/models/digits:predict"
-
-        def ask():
-            with urllib.request.urlopen(url, DIGITS_JSON.encode(), 20) as response:
-                response.read()
-
-        return lambda: contextlib.nullcontext(ask)
-
-    def _ask(self, asking):
-        with asking() as ask:
-            while not self._stop.is_set():
-                try:
-                    ask()
-                    self.answered += 1
-                except (grpc.RpcError, urllib.error.HTTPError) as error:
-                    self.failed += 1
-                    self.texts.append(str(error))
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *exception):
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-
-def numbers_of(shim):
-    return json.loads(shim.get("/readyz")[1])["upstream"]
-
-
-def test_a_killed_server_loses_no_request_and_is_taken_in_again(digits_store):
-    store = f"--store={digits_store}"
-    with serving(store) as stays, serving(store) as dies:
-        address = f"127.0.0.1:{dies.port}"
-        with serving(f"--upstream=127.0.0.1:{stays.port},{address}") as shim:
-            with contextlib.ExitStack() as again:
-                flow = again.enter_context(Flow(shim))
-                soon(lambda: numbers_of(shim)[address]["requests"] > 20)
-                dies.end(signal.SIGKILL)
-                soon(lambda: not numbers_of(shim)[address]["ready"])
-                assert shim.get("/readyz")[0] == 200
-                assert shim.health() == "SERVING"
-                with serving(store, f"--port={dies.port}"):
-                    soon(lambda: numbers_of(shim)[address]["ready"])
-                    before = numbers_of(shim)[address]["requests"]
-                    soon(lambda: numbers_of(shim)[address]["requests"] > before + 20)
-                    assert numbers_of(shim)[address]["ejections"] == 1
-                    stays.end(signal.SIGTERM)  # the other one drains
-                    after = flow.answered
-                    soon(lambda: flow.answered > after + 20)
-                    again.close()
-            assert flow.texts == []
-            # Both are gone now.
-            soon(lambda: shim.get("/readyz")[0] == 503)
-            assert shim.get("/healthz")[0] == 200
-            assert shim.health() == "NOT_SERVING"
-            assert shim.end() == 0
-    assert "Traceback" not in shim.stderr
-
-
-@pytest.mark.slow
-def test_servers_that_are_killed_again_and_again_lose_no_request(digits_store):
-    store = f"--store={digits_store}"
-    with contextlib.ExitStack() as stack:
-        servers = [stack.enter_context(serving(store)) for _ in range(2)]
-        addresses = [f"127.0.0.1:{server.port}" for server in servers]
-        shim = stack.enter_context(serving(f"--upstream={','.join(addresses)}"))
-        with Flow(shim) as flow:
-            for turn in range(8):
-                place = turn % 2
-                servers[place].end(signal.SIGKILL)
-                time.sleep(1)
-                again = serving(store, f"--port={servers[place].port}")
-                servers[place] = stack.enter_context(again)
-                soon(
-                    lambda p=place: numbers_of(shim)[addresses[p]]["ready"], seconds=40
-                )
-        assert flow.texts == []
-        assert flow.answered > 1000
-
-
-@pytest.mark.slow
-def test_a_server_that_is_stopped_in_its_tracks_loses_no_request(digits_store):
-    store = f"--store={digits_store}"
-    with serving(store) as stays, serving(store) as hangs:
-        address = f"127.0.0.1:{hangs.port}"
-        with serving(f"--upstream=127.0.0.1:{stays.port},{address}") as shim:
-            with Flow(shim) as flow:
-                soon(lambda: numbers_of(shim)[address]["requests"] > 20)
-                hangs.popen.send_signal(signal.SIGSTOP)
-                soon(lambda: not numbers_of(shim)[address]["ready"], seconds=20)
-                after = flow.answered
-                soon(lambda: flow.answered > after + 20)
-                hangs.popen.send_signal(signal.SIGCONT)
-                soon(lambda: numbers_of(shim)[address]["ready"], seconds=20)
-            assert flow.texts == []
-
-
-def test_servers_that_are_not_there_yet_are_waited_for(digits_store):
-    with serving(f"--store={digits_store}") as server:
-        port = server.port
-    with serving(f"--upstream=127.0.0.1:{port}") as shim:
-        assert shim.get("/readyz")[0] == 503
-        assert shim.health() == "NOT_SERVING"
-        with grpc.insecure_channel(f"127.0.0.1:{shim.port}") as channel:
-            code, text = answer(channel, f"{PREDICTION}Predict", DIGITS)
-            assert code == "UNAVAILABLE"
-            assert text.startswith(
-                f"No upstream server can be reached: 127.0.0.1:{port}"
-            )
-            with serving(f"--store={digits_store}", f"--port={port}"):
-                soon(lambda: shim.get("/readyz")[0] == 200)
-                stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-                request = predict_pb2.PredictRequest.FromString(DIGITS)
-                assert stub.Predict(request).model_spec.version.value == 1
-        shim.end()
-    assert f"Upstream 127.0.0.1:{port} is not ready: " in shim.stderr
 
 
 def test_make_serve_upstream_forwards_and_loads_nothing():
