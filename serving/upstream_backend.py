@@ -24,6 +24,8 @@ _OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 2000),
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.use_local_subchannel_pool", 1),
+    # A proxy of the environment is for the way out, not for the servers behind.
+    ("grpc.enable_http_proxy", 0),
     # A name that stands for several addresses, as a headless Service, reaches them all.
     ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
 )

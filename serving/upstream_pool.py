@@ -1,7 +1,8 @@
 """All upstream servers as one: which of them gets a call, and who gets it next.
 
 Servers that are ready take turns. One that lacks the model, or is lost before it
-answers, passes the call on: inference changes nothing, so it may run twice.
+answers, passes the call on: inference changes nothing, so it may run twice. Calls of
+which that is not known are passed on only where nothing was sent.
 """
 
 import asyncio
@@ -20,15 +21,21 @@ from serving.upstream_health import LOST, HealthOptions, is_full
 
 _PREDICTION = "/tensorflow.serving.PredictionService/"
 _NO_LABEL = "Unrecognized servable version label"
-# gRPC's words where no connection came about, with one address and with several.
-_NOT_CONNECTED = ("failed to connect to all addresses", "connections to all backends")
+_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+# gRPC's words where no connection came about, so that nothing was sent.
+_NOT_CONNECTED = (
+    "failed to connect to all addresses",
+    "connections to all backends",
+    "DNS resolution failed",
+)
 _Failure: TypeAlias = grpc.aio.AioRpcError | BackendLostError
 
 
 class _Tries:
     """What came of the attempts of one call so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, may_run_twice: bool) -> None:
+        self._may_run_twice = may_run_twice
         self.refusal: grpc.aio.AioRpcError | None = None  # The model is not there.
         self.loss: _Failure | None = None
         self.lost: list[Backend] = []
@@ -37,6 +44,8 @@ class _Tries:
     def take(self, backend: Backend, failure: _Failure) -> bool:
         """Keeps a failure, and returns whether another server may do better."""
         if isinstance(failure, BackendLostError) or failure.code() in LOST:
+            if not self._may_run_twice and not _never_sent(failure):
+                return False
             self.loss = failure
             self.lost.append(backend)
             self.full = self.full or is_full(failure)
@@ -119,7 +128,7 @@ class Pool:
         """
         end = None if timeout_s is None else time.monotonic() + timeout_s
         key = _model_key(path, data)
-        tries = _Tries()
+        tries = _Tries(path == _STATUS or path.startswith(_PREDICTION))
         again = False
         for backend in self._order(key, tries):
             left_s = None if end is None else end - time.monotonic()
@@ -196,11 +205,16 @@ class Pool:
 
 def _told(failure: _Failure | None, text: str) -> Exception:
     """The failure as it is; where it is only that nobody was there, in our words."""
-    if isinstance(failure, grpc.aio.AioRpcError):
-        details = failure.details() or ""
-        if details.startswith(_NOT_CONNECTED):
-            return UnavailableError(f"{text}. Last error: {details}")
+    if isinstance(failure, grpc.aio.AioRpcError) and _never_sent(failure):
+        return UnavailableError(f"{text}. Last error: {failure.details()}")
     return failure or UnavailableError(f"{text}.")
+
+
+def _never_sent(failure: _Failure) -> bool:
+    """Whether no connection came about."""
+    if isinstance(failure, BackendLostError):
+        return False
+    return (failure.details() or "").startswith(_NOT_CONNECTED)
 
 
 def _lacks_model(error: grpc.aio.AioRpcError) -> bool:

@@ -186,6 +186,19 @@ def test_one_that_is_unavailable_is_made_up_for_by_another():
         assert counters[good.address]["failures"] == 0
 
 
+def test_a_call_that_may_change_something_is_not_sent_twice():
+    path = "/tensorflow.serving.SessionService/SessionRun"
+    with scripted(2, probe_interval_s=60) as (shim, (first, second)):
+        for backend in (first, second):
+            backend.answers[path] = UNAVAILABLE
+        assert failure(shim, path).code().name == "UNAVAILABLE"
+        assert len(first.calls) + len(second.calls) == 1
+        first.stop()
+        second.answers[path] = echo
+        # Where no connection came about, nothing was sent.
+        assert [shim.raw(path, b"a")[0] for _ in range(4)] == [b"a"] * 4
+
+
 def test_where_all_are_unavailable_the_servers_own_words_are_told():
     with scripted(2) as (shim, backends):
         for backend in backends:
