@@ -198,6 +198,7 @@ REST = [
     ("GET", "/v1/models/half_plus_two/versions/1", None),
     ("GET", "/v1/models/half_plus_two/versions/9", None),
     ("GET", "/v1/models/nosuch", None),
+    ("GET", "/v1/models/versions/1", None),
     ("GET", "/v1/nosuch", None),
 ]
 
