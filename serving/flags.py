@@ -150,7 +150,8 @@ def _given(argv: Sequence[str] | None) -> dict[str, object]:
     parser = make_parser()
     for action in parser._actions:
         action.default = argparse.SUPPRESS
-    return vars(parser.parse_known_args(argv)[0])
+    given = vars(parser.parse_known_args(argv)[0])
+    return {name: value for name, value in given.items() if value != ""}
 
 
 def _versions() -> list[str]:
