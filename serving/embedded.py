@@ -232,12 +232,12 @@ class EmbeddedPredictor:
 
     def _batcher(self, loaded: _Loaded, name: str) -> Batcher:
         version = loaded.servable
-        may_batch = version.signature(name).has_free_batch_axis
+        free = version.signature(name).has_free_batch_axis
         return Batcher(
             lambda inputs: version.execute(name, inputs),
             self._threads,
             loaded.batching or self._options.batching,
-            may_batch=may_batch and loaded.batching is not None,
+            may_batch=free and loaded.batching is not None,
         )
 
 

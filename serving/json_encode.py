@@ -125,21 +125,24 @@ def regressions(values: Sequence[float]) -> str:
 
 def status(versions: Sequence[VersionStatus]) -> str:
     """Lays out the state of each version; version numbers are strings."""
-    return _dump(
-        {
-            "model_version_status": [
-                {
-                    "version": str(version.version),
-                    "state": version.state,
-                    "status": {
-                        "error_code": version.error_code,
-                        "error_message": version.error_message,
-                    },
-                }
-                for version in versions
-            ]
-        }
-    )
+    return _dump(status_document(versions))
+
+
+def status_document(versions: Sequence[VersionStatus]) -> dict[str, Any]:
+    """Returns what `status` lays out."""
+    return {
+        "model_version_status": [
+            {
+                "version": str(version.version),
+                "state": version.state,
+                "status": {
+                    "error_code": version.error_code,
+                    "error_message": version.error_message,
+                },
+            }
+            for version in versions
+        ]
+    }
 
 
 def metadata(name: str, version: int, signatures: Mapping[str, SignatureInfo]) -> str:

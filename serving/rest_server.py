@@ -2,6 +2,7 @@
 
 POST /v1/models/NAME[/versions/N | /labels/L]:predict | :classify | :regress
 GET  /v1/models/NAME[/versions/N | /labels/L][/metadata]
+GET  /v1/models  every model and the state of its versions; TF Serving has no such list
 GET  /healthz   200 while the process lives
 GET  /readyz    200 while every model can be asked, else 503
 
@@ -16,13 +17,16 @@ import http
 import json
 import logging
 import re
-import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
-from serving import example_codec, json_decode, json_document, json_encode, rest_http
+from serving import (
+    json_encode,
+    rest_body,
+    rest_http,
+    rest_overview,
+    rest_paths,
+)
 from serving.errors import (
     DeadlineExceededError,
     InvalidRequestError,
@@ -31,21 +35,10 @@ from serving.errors import (
 )
 from serving.predictor import ModelSpec, Predictor
 from serving.rest_http import App, Receive, Response, Scope, Send
-from serving.servable import DEFAULT_SIGNATURE, SignatureInfo
 
 logger = logging.getLogger(__name__)
 
-_VERSION_OR_LABEL = r"(?:/versions/(\d+)|/labels/([^/:]+))?"
-_CALL = re.compile(
-    rf"/v1/models/([^/:]+){_VERSION_OR_LABEL}:(classify|regress|predict)",
-    re.IGNORECASE | re.ASCII,
-)
-_QUESTION = re.compile(
-    rf"/v1/models(?:/([^/:]+))?{_VERSION_OR_LABEL}(?:/(metadata))?",
-    re.IGNORECASE | re.ASCII,
-)
 _METRICS = "/monitoring/prometheus/metrics"
-_MAX_VERSION = 2**63 - 1
 _CORS_HEADERS = (
     (b"access-control-allow-origin", b"*"),
     (b"access-control-allow-methods", b"POST, GET"),
@@ -148,11 +141,15 @@ class _Api:
             return _NOT_FOUND
         if method == "OPTIONS":
             return _options(scope)
-        if method == "POST" and (call := _CALL.fullmatch(path)):
+        if method == "POST" and (call := rest_paths.CALL.fullmatch(path)):
             body = await rest_http.read_body(scope, receive, self._timeout_s)
-            return await self._call(_spec(*call.groups()[:3]), call[4].lower(), body)
-        if method == "GET" and (question := _QUESTION.fullmatch(path)):
-            spec = _spec(*question.groups()[:3])
+            spec = rest_paths.model_spec(call)
+            return await self._call(spec, call[4].lower(), body)
+        if method == "GET" and (question := rest_paths.QUESTION.fullmatch(path)):
+            # Where nothing can be listed the answer is TF Serving's: no name was given.
+            if not any(question.groups()) and self._predictor.models():
+                return _json(await rest_overview.models(self._predictor))
+            spec = rest_paths.model_spec(question)
             answer = self._metadata if question[4] else self._status
             return await answer(spec)
         raise InvalidRequestError(f"Malformed request: {method} {path}")
@@ -179,7 +176,7 @@ class _Api:
         except ServingError as error:  # told only after what is wrong with the JSON
             signatures, refusal = {}, error
         name, in_rows, inputs = await rest_http.off_loop(
-            len(body), _inputs, body, signatures, refusal
+            len(body), rest_body.predict_inputs, body, signatures, refusal
         )
         prediction = await self._predictor.predict(
             _with_signature(spec, name), inputs, timeout_s=self._timeout_s
@@ -191,14 +188,14 @@ class _Api:
         return str(await rest_http.off_loop(text_size, write, outputs))
 
     async def _classify(self, spec: ModelSpec, body: bytes) -> str:
-        name, examples = await rest_http.off_loop(len(body), _examples, body)
+        name, examples = await rest_http.off_loop(len(body), rest_body.examples, body)
         classification = await self._predictor.classify(
             _with_signature(spec, name), examples, timeout_s=self._timeout_s
         )
         return json_encode.classifications(classification.results)
 
     async def _regress(self, spec: ModelSpec, body: bytes) -> str:
-        name, examples = await rest_http.off_loop(len(body), _examples, body)
+        name, examples = await rest_http.off_loop(len(body), rest_body.examples, body)
         regression = await self._predictor.regress(
             _with_signature(spec, name), examples, timeout_s=self._timeout_s
         )
@@ -218,67 +215,16 @@ class _Api:
 
     async def _readiness(self) -> Response:
         is_ready = self._ready()
-        models = {
-            name: {"available": available, "versions": await self._states(name)}
-            for name, available in self._predictor.models().items()
-        }
-        told = {"ready": is_ready, "models": models, **self._told_beside()}
-        text = json.dumps(told, indent=4)
+        text = await rest_overview.readiness(
+            self._predictor, is_ready, self._told_beside()
+        )
         if is_ready:
             return _json(text)
         return _json(text, http.HTTPStatus.SERVICE_UNAVAILABLE)
 
-    async def _states(self, name: str) -> dict[str, str]:
-        """Version to state; none for a model of which no version was seen yet."""
-        try:
-            versions = await self._predictor.status(name)
-        except ServingError:
-            return {}
-        return {str(version.version): version.state for version in versions}
-
-
-def _spec(name: str | None, version: str | None, label: str | None) -> ModelSpec:
-    """What a path names, still without a signature."""
-    if name is None:
-        raise InvalidRequestError("Missing model name in request.")
-    # Digits beyond 19 are out of range; `int` need not see thousands of them.
-    if version is not None and (len(version) > 99 or int(version) > _MAX_VERSION):
-        raise InvalidRequestError(f"Failed to convert version: {version} to numeric.")
-    return ModelSpec(
-        urllib.parse.unquote(name),
-        None if version is None else int(version),
-        None if label is None else urllib.parse.unquote(label),
-    )
-
 
 def _with_signature(spec: ModelSpec, name: str) -> ModelSpec:
     return ModelSpec(spec.name, spec.version, spec.label, name)
-
-
-def _inputs(
-    body: bytes,
-    signatures: Mapping[str, SignatureInfo],
-    refusal: ServingError | None,
-) -> tuple[str, bool, dict[str, np.ndarray]]:
-    """The signature's name, whether rows were sent, and the inputs of a request."""
-    with json_document.reading(body) as document:
-        name = json_document.signature_name(document)
-        if refusal is not None:
-            raise refusal
-        wanted = name or DEFAULT_SIGNATURE
-        if wanted not in signatures:
-            raise InvalidRequestError(
-                f'Serving signature name: "{wanted}" not found in signature def'
-            )
-        inputs = json_decode.predict_inputs(document, signatures[wanted])
-        return name, "instances" in document, inputs
-
-
-def _examples(body: bytes) -> tuple[str, list[bytes]]:
-    """The signature's name and the serialized examples of a request."""
-    with json_document.reading(body) as document:
-        name = json_document.signature_name(document)
-        return name, example_codec.from_request(document)
 
 
 def _options(scope: Scope) -> Response:

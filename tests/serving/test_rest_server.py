@@ -107,6 +107,32 @@ def test_status_lists_every_version_or_the_one_that_is_named(port):
     assert versions(f"{HALF}/labels/of_no_version") == ["2", "1"]
 
 
+def test_all_models_are_listed_with_the_state_of_their_versions(port):
+    status, _, body = ask(port, "GET", "/v1/models")
+    assert status == 200
+    models = {model["name"]: model for model in json.loads(body)["models"]}
+    assert set(models) == {"half_plus_two", "multi_io", "echo", "whole_batch"}
+    assert models["echo"]["model_version_status"] == [
+        {
+            "version": number,
+            "state": "AVAILABLE",
+            "status": {"error_code": "OK", "error_message": ""},
+        }
+        for number in ("2", "1")
+    ]
+
+
+def test_where_no_model_can_be_listed_a_name_is_asked_for():
+    class Unknown(NumpyPredictor):
+        def models(self):
+            return {}
+
+    with running(Unknown()) as port:
+        status, _, body = ask(port, "GET", "/v1/models")
+    assert status == 400
+    assert json.loads(body) == {"error": "Missing model name in request."}
+
+
 def test_metadata_names_the_version_and_its_signatures(port):
     _, _, body = ask(port, "GET", f"{HALF}/labels/stable/metadata")
     document = json.loads(body)
@@ -124,7 +150,8 @@ def test_metadata_names_the_version_and_its_signatures(port):
         ("DELETE", HALF, None, 400, f"Malformed request: DELETE {HALF}"),
         ("GET", f"{HALF}:predict", None, 400, f"Malformed request: GET {HALF}:predict"),
         ("POST", f"{HALF}:explain", b"{}", 400, f"Malformed request: POST {HALF}:ex"),
-        ("GET", "/v1/models", None, 400, "Missing model name in request."),
+        ("GET", "/v1/models/versions/1", None, 400, "Missing model name in request."),
+        ("GET", "/v1/models/metadata", None, 404, "Could not find any versions of"),
         (
             "GET",
             f"{HALF}/versions/18446744073709551615",
