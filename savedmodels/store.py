@@ -44,7 +44,23 @@ def list_versions(base_path: pathlib.Path) -> list[int]:
     Args:
         base_path: `<store>/<model>`. May be missing: there are no versions then.
     """
-    return sorted(_versions(base_path))
+    return sorted(version_paths(base_path))
+
+
+def ignored_duplicates(base_path: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the folders whose version another folder stands for, as "001" for "1".
+
+    Args:
+        base_path: `<store>/<model>`.
+    """
+    chosen = set(version_paths(base_path).values())
+    return [
+        path
+        for path in _folders(base_path)
+        if parse_version(path.name) is not None
+        and (path / SAVED_MODEL).is_file()
+        and path not in chosen
+    ]
 
 
 def version_path(base_path: pathlib.Path, version: int | None = None) -> pathlib.Path:
@@ -57,7 +73,7 @@ def version_path(base_path: pathlib.Path, version: int | None = None) -> pathlib
     Raises:
         VersionNotFoundError: There is no such version, or none at all.
     """
-    versions = _versions(base_path)
+    versions = version_paths(base_path)
     if not versions:
         raise VersionNotFoundError(_no_model(base_path))
     wanted = max(versions) if version is None else version
@@ -69,8 +85,12 @@ def version_path(base_path: pathlib.Path, version: int | None = None) -> pathlib
     return versions[wanted]
 
 
-def _versions(base_path: pathlib.Path) -> dict[int, pathlib.Path]:
-    """Version to folder. Of "1" and "001" the plain one stands for the version."""
+def version_paths(base_path: pathlib.Path) -> dict[int, pathlib.Path]:
+    """Returns the folder of each version; of "1" and "001" the plain one stands for it.
+
+    Args:
+        base_path: `<store>/<model>`. May be missing: there are no versions then.
+    """
     found: dict[int, pathlib.Path] = {}
     for path in _folders(base_path):
         version = parse_version(path.name)

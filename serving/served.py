@@ -2,12 +2,14 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from serving import batching_options, model_config, version_folders
 from serving.config_reloader import ConfigReloader
 from serving.embedded import EmbeddedPredictor
+from serving.errors import FailedPreconditionError
 from serving.flags import ServerOptions
 from serving.grpc_server import GrpcServer
 from serving.model_service import ModelService
@@ -160,15 +162,25 @@ class Embedded:
 
 def _served_models(options: ServerOptions) -> ServedModels:
     """What to serve, as the command line says."""
-    store, base_path = options.store, options.model_base_path
+    allow_labels = options.allow_labels_for_unavailable
     if options.model_config_file is not None:
-        models = ServedModels(
-            allow_labels_for_unavailable=options.allow_labels_for_unavailable
-        )
-        models.replace(model_config.read(options.model_config_file), {})
+        models = ServedModels(allow_labels_for_unavailable=allow_labels)
+        configs = model_config.read(options.model_config_file)
+        try:
+            models.replace(configs, {})
+        except FailedPreconditionError as error:
+            raise FailedPreconditionError(
+                f"{error}: at the start, none is. To let labels wait for their "
+                "versions, type --allow_version_labels_for_unavailable_models."
+            ) from error
         return models
+    store, base_path = options.store, options.model_base_path
     if store is not None:
-        return ServedModels(lambda: version_folders.models_in(store))
-    if base_path is None:
+        found: Callable[[], Mapping[str, Source] | None] = functools.partial(
+            version_folders.models_in, store
+        )
+    elif base_path is not None:
+        found = functools.partial(dict, {options.model_name: Source(base_path)})
+    else:
         raise ValueError("Expected a store or a base path. Received: neither.")
-    return ServedModels(lambda: {options.model_name: Source(base_path)})
+    return ServedModels(found, allow_labels_for_unavailable=allow_labels)

@@ -33,7 +33,7 @@ def no_versions(name: str, base_path: pathlib.Path) -> str:
 
 
 def problem_with(name: str, source: Source, numbers: set[int]) -> str:
-    """Returns why there is less to load than was asked for, or "".
+    """Returns why there is less to load than was asked for or lies there, or "".
 
     Args:
         name: Model name.
@@ -43,17 +43,20 @@ def problem_with(name: str, source: Source, numbers: set[int]) -> str:
     if not numbers:
         return no_versions(name, source.base_path)
     specific = source.policy.specific
-    if specific is None:
-        return ""
-    if not specific:
+    if specific is not None and not specific:
         return f"No specific versions of servable {name} are asked for: none is served."
-    missing = sorted(specific - numbers)
-    if not missing:
-        return ""
-    return (
-        f"Versions {missing} of servable {name}, which its version policy asks for, "
-        f"were not found under base path {source.base_path}."
-    )
+    if missing := sorted((specific or set()) - numbers):
+        return (
+            f"Versions {missing} of servable {name}, which its version policy asks "
+            f"for, were not found under base path {source.base_path}."
+        )
+    if ignored := store.ignored_duplicates(source.base_path):
+        folders = ", ".join(path.name for path in ignored)
+        return (
+            f"Duplicate version directories detected. Under {source.base_path} these "
+            f"are ignored: {folders}."
+        )
+    return ""
 
 
 def files_of(path: pathlib.Path) -> Files:

@@ -110,6 +110,8 @@ class VersionManager(VersionTable[T]):
             now = time.monotonic()
             with self.lock:
                 asked, self._asked = self._asked, []
+            # From here on nobody can cancel them, so that they can be answered below.
+            asked = [done for done in asked if done.set_running_or_notify_cancel()]
             is_due = not self._looked or (wait_s > 0 and now >= next_look)
             if wait_s >= 0 and (asked or is_due):
                 self._look()
@@ -159,27 +161,28 @@ class VersionManager(VersionTable[T]):
         base_path = source.base_path
         if not base_path.is_dir():
             raise FileNotFoundError(f"{base_path} is not a folder")
-        numbers = set(store.list_versions(base_path))
+        paths = store.version_paths(base_path)
         now = time.monotonic()
-        for number in numbers:
+        for number, path in paths.items():
             known = model.versions.get(number)
             if known is None:
-                path = store.version_path(base_path, number)
                 with self.lock:
                     model.versions[number] = Version(name, number, path)
                 continue
             if known.state == END:
-                # It may have been away, and be back under "007" for "7".
-                known.path = store.version_path(base_path, number)
+                # It may have been away, and be back elsewhere, or as "007" for "7".
+                with self.lock:
+                    known.error = known.error if path == known.path else None
+                    known.path = path
             if known.has_failed():
                 files = version_folders.files_of(known.path)
                 if known.is_due(files, now, self._options):
                     with self.lock:
                         known.error = None
         with self.lock:
-            model.on_disk = numbers
+            model.on_disk = set(paths)
             model.policy = source.policy
-        return numbers
+        return set(paths)
 
     def _act(self) -> None:
         """Starts the loads and the unloads that the last look calls for."""

@@ -1,15 +1,11 @@
 """The flags of TF Serving's command line: read, warned about, or refused."""
 
-import datetime
-import ipaddress
+import shutil
 import subprocess
 import sys
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf import text_format
 from server_process import ROOT, digits_request, publish, serving
 
@@ -149,33 +145,22 @@ def test_threads_of_tensorflow_are_set_in_its_own_words():
 
 
 def make_ssl_config(path, **more):
-    """Writes an SSLConfig of a new key for 127.0.0.1, and returns the certificate."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.UTC)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .sign(key, hashes.SHA256())
-        .public_bytes(serialization.Encoding.PEM)
+    """Writes an SSLConfig of a new key for 127.0.0.1; returns certificate and key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the command openssl")
+    key, certificate = path.with_suffix(".key"), path.with_suffix(".pem")
+    subprocess.run(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "
+        "-days 2 -subj /CN=test -addext subjectAltName=IP:127.0.0.1".split()
+        + ["-keyout", str(key), "-out", str(certificate)],
+        check=True,
+        capture_output=True,
     )
-    key_pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
+    config = SSLConfig(
+        server_key=key.read_text(), server_cert=certificate.read_text(), **more
     )
-    config = SSLConfig(server_key=key_pem.decode(), server_cert=certificate.decode())
-    for field, value in more.items():
-        setattr(config, field, value)
     path.write_text(text_format.MessageToString(config))
-    return certificate, key_pem
+    return certificate.read_bytes(), key.read_bytes()
 
 
 @pytest.fixture

@@ -325,6 +325,18 @@ def test_specific_versions_that_are_missing_are_told_once(tmp_path, caplog):
     assert caplog.text.count("Versions [7] of servable a") == 1
 
 
+def test_folders_of_the_same_version_are_told_and_the_plain_one_counts(
+    tmp_path, caplog
+):
+    write(tmp_path, "a", "001", "broken")
+    write(tmp_path, "a", 1)
+    with watching(tmp_path) as manager:
+        soon(lambda: manager.available() == {"a": [1]})
+        manager.look_again().result(5)
+    assert caplog.text.count("Duplicate version directories detected") == 1
+    assert "are ignored: 001." in caplog.text
+
+
 def test_what_keeps_a_model_from_being_available_is_known(tmp_path):
     gate = threading.Event()
 
@@ -343,6 +355,39 @@ def test_what_keeps_a_model_from_being_available_is_known(tmp_path):
         assert [f.error_message for f in manager.failures("bad")] == ["it is broken"]
         assert manager.failures("good") == []
         assert manager.failures("missing") is None
+
+
+def test_who_asks_for_a_look_may_leave_before_it(tmp_path):
+    write(tmp_path, "a", 1)
+    sources = {}
+    gate = threading.Event()
+    inside = threading.Event()
+
+    def find():
+        inside.set()
+        gate.wait(5)
+        return sources
+
+    options = WatchOptions(file_system_poll_wait_seconds=0)
+    with watching(tmp_path, options, sources=find) as manager:
+        assert inside.wait(5)
+        assert manager.look_again().cancel()
+        sources["a"] = Source(tmp_path / "a")
+        gate.set()
+        manager.look_again().result(5)
+        soon(lambda: manager.available() == {"a": [1]})
+
+
+def test_a_model_that_moves_is_tried_again_in_its_new_place(tmp_path):
+    write(tmp_path / "old", "a", 1, "broken")
+    write(tmp_path / "new", "a", 1)
+    sources = {"a": Source(tmp_path / "old/a")}
+    options = WatchOptions(file_system_poll_wait_seconds=0)
+    with watching(tmp_path, options, sources=lambda: sources) as manager:
+        soon(lambda: manager.failures("a"))
+        sources["a"] = Source(tmp_path / "new/a")
+        manager.look_again().result(5)
+        soon(lambda: manager.available() == {"a": [1]})
 
 
 def test_folders_are_never_looked_at_where_the_wait_is_negative(tmp_path):
