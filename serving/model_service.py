@@ -1,6 +1,7 @@
 """`tensorflow.serving.ModelService`: what versions there are, and how they fare."""
 
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
 from savedmodels.protos import (
@@ -30,15 +31,23 @@ class Reloader(Protocol):
 class ModelService:
     """Answers the calls of the service from a `Predictor`."""
 
-    def __init__(self, predictor: Predictor, reloader: Reloader | None = None) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        reloader: Reloader | None = None,
+        *,
+        metric: Callable[[str], int] = lambda name: 0,
+    ) -> None:
         """Makes the service.
 
         Args:
             predictor: Knows the versions.
             reloader: Changes them; without one, such calls are UNIMPLEMENTED.
+            metric: Returns the value of a metric, 0 for one that there is not.
         """
         self._predictor = predictor
         self._reloader = reloader
+        self._metric = metric
 
     async def get_model_status(
         self,
@@ -76,6 +85,8 @@ class ModelService:
             raise UnimplementedError(
                 "This server's models cannot be changed by a call."
             )
+        # TF Serving, too, answers 0 for a name that it does not know.
+        before = {name: self._metric(name) for name in sorted(request.metric_names)}
         try:
             await self._reloader.reload(request.config, timeout_s)
         except ServingError as error:
@@ -83,8 +94,7 @@ class ModelService:
             raise
         response = model_management_pb2.ReloadConfigResponse()
         response.status.error_code = error_codes_pb2.OK
-        for name in sorted(set(request.metric_names)):
-            # There are no metrics: none has increased. TF Serving answers the same for
-            # a name that it does not know.
-            response.metric.add(name=name, int64_value_increase=0)
+        for name, value in before.items():
+            increase = self._metric(name) - value
+            response.metric.add(name=name, int64_value_increase=increase)
         return response

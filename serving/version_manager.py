@@ -110,7 +110,7 @@ class VersionManager(VersionTable[T]):
             now = time.monotonic()
             with self.lock:
                 asked, self._asked = self._asked, []
-            # From here on nobody can cancel them, so that they can be answered below.
+            # Whoever did not leave yet cannot any more, and is answered below.
             asked = [done for done in asked if done.set_running_or_notify_cancel()]
             is_due = not self._looked or (wait_s > 0 and now >= next_look)
             if wait_s >= 0 and (asked or is_due):
@@ -158,10 +158,9 @@ class VersionManager(VersionTable[T]):
 
     def _look_at(self, name: str, model: Model[T], source: Source) -> set[int]:
         """Reads one folder, and returns the versions there."""
-        base_path = source.base_path
-        if not base_path.is_dir():
-            raise FileNotFoundError(f"{base_path} is not a folder")
-        paths = store.version_paths(base_path)
+        if not source.base_path.is_dir():
+            raise FileNotFoundError(f"{source.base_path} is not a folder")
+        paths = store.version_paths(source.base_path)
         now = time.monotonic()
         for number, path in paths.items():
             known = model.versions.get(number)

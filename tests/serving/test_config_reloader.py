@@ -21,6 +21,7 @@ from savedmodels.protos import (
 )
 from serving.config_reloader import ConfigReloader
 from serving.embedded import EmbeddedOptions, EmbeddedPredictor
+from serving.model_service import ModelService
 from serving.served_models import ServedModels
 from serving.version_state import WatchOptions
 
@@ -254,6 +255,19 @@ def test_metrics_that_do_not_exist_have_not_increased(served, base_path):
     increases = {m.name: m.int64_value_increase for m in response.metric}
     assert increases == {"/tensorflow/serving/nosuch": 0, "b": 0}
     assert len(response.metric) == 2
+
+
+def test_increases_of_metrics_are_told():
+    class Reloader:
+        async def reload(self, config, timeout_s):
+            values["reloads"] += 2
+
+    values = {"reloads": 5, "still": 7}
+    service = ModelService(None, Reloader(), metric=lambda name: values.get(name, 0))
+    request = config_of(metrics=["still", "reloads", "nosuch"])
+    response = asyncio.run(service.handle_reload_config_request(request, None))
+    increases = {m.name: m.int64_value_increase for m in response.metric}
+    assert increases == {"reloads": 2, "still": 0, "nosuch": 0}
 
 
 def write(file: pathlib.Path, base_path, version):
