@@ -60,6 +60,7 @@ class Client(abc.ABC):
         inputs: Mapping[str, Any],
         *,
         version: int | None = None,
+        label: str | None = None,
         signature_name: str = "",
         output_filter: Sequence[str] = (),
         timeout_s: float | None = None,
@@ -72,6 +73,7 @@ class Client(abc.ABC):
                 str. gRPC wants the signature's dtypes, by REST numbers only have to fit
                 them.
             version: Version number; None for the latest.
+            label: Version label, in place of a number.
             signature_name: "" for `serving_default`.
             output_filter: Aliases to return; empty for all.
             timeout_s: Seconds; None for the client's own.
@@ -81,7 +83,7 @@ class Client(abc.ABC):
             arrays of bytes.
         """
         arrays = {alias: _as_array(alias, value) for alias, value in inputs.items()}
-        spec = ModelSpec(model, version, signature_name=signature_name)
+        spec = _spec(model, version, label, signature_name)
         return self._predict(spec, arrays, output_filter, self._seconds(timeout_s))
 
     def classify(
@@ -90,6 +92,7 @@ class Client(abc.ABC):
         examples: Sequence[Example],
         *,
         version: int | None = None,
+        label: str | None = None,
         signature_name: str = "",
         timeout_s: float | None = None,
     ) -> list[list[tuple[str, float]]]:
@@ -100,13 +103,14 @@ class Client(abc.ABC):
             examples: Each a dict of features as `example_codec.encode` takes it, or a
                 serialized tf.Example.
             version: Version number; None for the latest.
+            label: Version label, in place of a number.
             signature_name: "" for `serving_default`.
             timeout_s: Seconds; None for the client's own.
 
         Returns:
             Per example, (label, score) pairs in the signature's order of classes.
         """
-        spec = ModelSpec(model, version, signature_name=signature_name)
+        spec = _spec(model, version, label, signature_name)
         return self._classify(spec, examples, self._seconds(timeout_s))
 
     def regress(
@@ -115,19 +119,26 @@ class Client(abc.ABC):
         examples: Sequence[Example],
         *,
         version: int | None = None,
+        label: str | None = None,
         signature_name: str = "",
         timeout_s: float | None = None,
     ) -> np.ndarray:
         """Returns one value for each example, [examples] float32. See `classify`."""
-        spec = ModelSpec(model, version, signature_name=signature_name)
+        spec = _spec(model, version, label, signature_name)
         values = self._regress(spec, examples, self._seconds(timeout_s))
         return np.array(values, np.float32)
 
     def metadata(
-        self, model: str, *, version: int | None = None, timeout_s: float | None = None
+        self,
+        model: str,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        timeout_s: float | None = None,
     ) -> dict[str, SignatureInfo]:
-        """Returns a version's signatures, by name."""
-        return self._metadata(ModelSpec(model, version), self._seconds(timeout_s))
+        """Returns a version's signatures, by name. See `predict`."""
+        spec = _spec(model, version, label)
+        return self._metadata(spec, self._seconds(timeout_s))
 
     def status(
         self, model: str, *, version: int | None = None, timeout_s: float | None = None
@@ -178,6 +189,17 @@ def connect_waits(deadline: float) -> Iterator[bool]:
         yield True
         time.sleep(wait_s)
     yield False
+
+
+def _spec(
+    model: str, version: int | None, label: str | None, signature_name: str = ""
+) -> ModelSpec:
+    if version is not None and label is not None:
+        raise InvalidRequestError(
+            f"Both model version ({version}) and model version label ({label}) cannot "
+            "be supplied."
+        )
+    return ModelSpec(model, version, label, signature_name)
 
 
 def _as_array(alias: str, value: Any) -> np.ndarray:

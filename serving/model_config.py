@@ -51,6 +51,10 @@ class ModelConfig:
 def read(path: pathlib.Path) -> dict[str, ModelConfig]:
     """Returns the models of a config file by name.
 
+    Args:
+        path: The file. Without any list of models it says nothing, and is refused: a
+            file that is only being written must not end what is served.
+
     Raises:
         InvalidRequestError: The file cannot be read, or does not hold what it should.
     """
@@ -59,6 +63,8 @@ def read(path: pathlib.Path) -> dict[str, ModelConfig]:
         model_server_config_pb2.ModelServerConfig(),
         "Error parsing text-format tensorflow.serving.ModelServerConfig",
     )
+    if proto.WhichOneof("config") is None:
+        raise InvalidRequestError(f"`{path}` holds no model_config_list.")
     return from_proto(proto)
 
 

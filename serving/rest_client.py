@@ -161,6 +161,8 @@ class RestClient(Client):
 
 def _path(spec: ModelSpec) -> str:
     path = f"/v1/models/{urllib.parse.quote(spec.name, safe='')}"
+    if spec.label is not None:
+        return f"{path}/labels/{urllib.parse.quote(spec.label, safe='')}"
     return path if spec.version is None else f"{path}/versions/{spec.version}"
 
 

@@ -74,10 +74,12 @@ class NumpyPredictor:
         full: Whether predict refuses as a full queue does.
         broken: Whether predict has a bug.
         calls: How often predict was called.
+        version: The version that predict was last asked for.
     """
 
     def __init__(self):
         self.calls = 0
+        self.version = None
         self.delay_s = 0.0
         self.full = False
         self.broken = False
@@ -99,6 +101,7 @@ class NumpyPredictor:
     async def predict(self, spec, inputs, *, output_filter=(), timeout_s=None):
         version = self._version(spec)
         self.calls += 1
+        self.version = version
         await asyncio.sleep(self.delay_s)
         if self.broken:
             raise RuntimeError("secret of the server")

@@ -64,6 +64,26 @@ def test_arrays_go_in_and_arrays_of_the_signatures_dtypes_come_out(client):
     np.testing.assert_allclose(outputs["scaled"], [[3, 7.5], [-0.1, -4]], rtol=1e-6)
 
 
+def test_a_label_names_a_version(client, predictor):
+    x = np.float32([2])
+    assert client.predict("half_plus_two", {"x": x}, label="stable")["y"] == 3
+    assert predictor.version == 1
+    client.predict("half_plus_two", {"x": x})
+    assert predictor.version == 2
+    assert list(client.metadata("half_plus_two", label="stable")) == ["serving_default"]
+    for ask in (
+        lambda: client.predict("half_plus_two", {"x": x}, label="a/b c"),
+        lambda: client.metadata("half_plus_two", label="a/b c"),
+        lambda: client.classify("half_plus_two", [{"x": 1.0}], label="a/b c"),
+        lambda: client.regress("half_plus_two", [{"x": 1.0}], label="a/b c"),
+    ):
+        with pytest.raises(InvalidRequestError) as caught:
+            ask()
+        assert str(caught.value) == "Unrecognized servable version label: a/b c"
+    with pytest.raises(InvalidRequestError, match="cannot be supplied"):
+        client.predict("half_plus_two", {"x": x}, version=1, label="stable")
+
+
 def test_numbers_that_are_not_finite_survive(client):
     x = np.array([np.nan, np.inf, -np.inf, -0.0], np.float32)
     y = client.predict("half_plus_two", {"x": x})["y"]

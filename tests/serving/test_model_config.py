@@ -111,6 +111,7 @@ def test_other_file_systems_and_custom_configs_are_refused():
     [
         (b"model_config_list {", "Error parsing text-format tensorflow.serving.Model"),
         (b"model_config_list { cofnig {} }", "Error parsing text-format tensorflow"),
+        (b"# nothing yet", "holds no model_config_list"),
         (b"\xff", "Cannot read"),
         (None, "Cannot read"),
     ],

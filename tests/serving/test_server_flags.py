@@ -7,6 +7,7 @@ import sys
 import grpc
 import pytest
 from google.protobuf import text_format
+from numpy_predictor import free_port
 from server_process import ROOT, digits_request, publish, serving
 
 from savedmodels.protos import prediction_service_pb2_grpc
@@ -34,7 +35,7 @@ EVERY_FLAG = {
     "num_unload_threads": "0",
     "max_num_load_retries": "5",
     "load_retry_interval_micros": "60000000",
-    "file_system_poll_wait_seconds": "1",
+    "file_system_poll_wait_seconds": "-1",
     "flush_filesystem_caches": "true",
     "tensorflow_session_parallelism": "0",
     "tensorflow_session_config_file": "",
@@ -248,6 +249,16 @@ def test_a_socket_alone_is_served_and_one_left_behind_is_replaced(digits_store):
         finally:
             process.kill()
             process.communicate(timeout=30)
+
+
+def test_rest_is_left_out_where_it_has_the_port_of_grpc(digits_store):
+    port = free_port()
+    with serving(
+        f"--store={digits_store}", f"--port={port}", f"--rest_api_port={port}"
+    ) as server:
+        assert (server.port, server.rest_port) == (str(port), None)
+        server.end()
+    assert "Skipped exporting HTTP/REST API" in server.stderr
 
 
 def test_health_is_not_answered_where_it_is_switched_off(digits_store):
