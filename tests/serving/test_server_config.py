@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import threading
 
+import grpc
 import pytest
 from server_process import ROOT, digits_request, publish, serving, soon
 
@@ -10,6 +12,7 @@ from savedmodels.protos import (
     get_model_status_pb2,
     model_management_pb2,
     model_service_pb2_grpc,
+    prediction_service_pb2_grpc,
 )
 
 
@@ -76,6 +79,53 @@ def test_a_config_file_says_which_models_versions_and_labels(tmp_path, base_path
         assert server.end() == 0
     assert "requests are not logged yet" in server.stderr
     assert "Traceback" not in server.stderr
+
+
+def reload_request(base_path, labels):
+    request = model_management_pb2.ReloadConfigRequest()
+    config = request.config.model_config_list.config.add()
+    config.name, config.base_path = "digits", str(base_path)
+    config.model_platform = "tensorflow"
+    config.model_version_policy.specific.versions.extend([1, 3])
+    for label, version in labels.items():
+        config.version_labels[label] = version
+    return request
+
+
+def test_labels_move_under_load_without_a_failed_call(tmp_path, base_path):
+    file = tmp_path / "models.config"
+    write(file, ("digits", base_path, f"{SPECIFIC} {LABELS}"))
+    seen, failures, stop = [], [], threading.Event()
+
+    def ask(port):
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            while not stop.is_set():
+                try:
+                    response = stub.Predict(labelled_request("stable"), timeout=20)
+                    seen.append(response.model_spec.version.value)
+                except grpc.RpcError as error:
+                    failures.append(error)
+
+    with serving(
+        f"--model_config_file={file}", "--allow_version_labels_for_unavailable_models"
+    ) as server:
+        clients = [threading.Thread(target=ask, args=(server.port,)) for _ in range(4)]
+        for client in clients:
+            client.start()
+        stub = model_service_pb2_grpc.ModelServiceStub(server.channel)
+        try:
+            for version in [3, 1] * 20:
+                request = reload_request(base_path, {"stable": version})
+                stub.HandleReloadConfigRequest(request, timeout=20)
+                answer = server.predict(labelled_request("stable"))
+                assert answer.model_spec.version.value == version
+        finally:
+            stop.set()
+            for client in clients:
+                client.join()
+        assert not failures
+        assert set(seen) == {1, 3}
 
 
 @pytest.mark.parametrize(
