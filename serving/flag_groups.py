@@ -1,13 +1,12 @@
 """What each flag of the server is called, takes and does, as `--help` shows it."""
 
 import argparse
-import pathlib
 
 from serving import flags_without_effect
 from serving.batching_options import BatchingOptions
 from serving.command_line import Parser, addresses, whole_number
-from serving.flag_types import add_switch, port_or_none, positive
-from serving.grpc_options import parse_channel_arguments
+from serving.flag_types import add_switch, path_or_empty, port_or_none, positive
+from serving.grpc_options import channel_arguments
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -33,12 +32,14 @@ def _add_what_to_serve(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add(
         "--store",
-        type=pathlib.Path,
+        type=path_or_empty,
+        metavar="DIR",
         help="folder of <model>/<version>: all models in it are served",
     )
     add(
         "--model_base_path",
-        type=pathlib.Path,
+        type=path_or_empty,
+        metavar="DIR",
         help="or the folder of one model's versions",
     )
     add(
@@ -48,7 +49,7 @@ def _add_what_to_serve(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--model_config_file",
-        type=pathlib.Path,
+        type=path_or_empty,
         metavar="FILE",
         help="or a ModelServerConfig as text: models, versions, labels",
     )
@@ -143,7 +144,7 @@ def _add_where_to_listen(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--grpc_channel_arguments",
-        type=parse_channel_arguments,
+        type=channel_arguments,
         metavar="KEY=VALUE,...",
         help="settings of gRPC itself, as in grpc.max_connection_age_ms=2000",
     )
@@ -155,7 +156,7 @@ def _add_where_to_listen(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--ssl_config_file",
-        type=pathlib.Path,
+        type=path_or_empty,
         metavar="FILE",
         help="an SSLConfig as text: gRPC is encrypted with its key and certificate",
     )
@@ -203,7 +204,7 @@ def _add_how_to_run(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--batching_parameters_file",
-        type=pathlib.Path,
+        type=path_or_empty,
         metavar="FILE",
         help="BatchingParameters as text; TF Serving's defaults for what it leaves out",
     )

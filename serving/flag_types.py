@@ -1,6 +1,7 @@
 """The kinds of values that the server's flags take."""
 
 import argparse
+import pathlib
 
 
 def add_switch(
@@ -31,6 +32,11 @@ def switch(text: str) -> bool:
     if text.lower() not in values:
         raise argparse.ArgumentTypeError(f"expected true or false. Received: {text}")
     return values[text.lower()]
+
+
+def path_or_empty(text: str) -> pathlib.Path | str:
+    """The type of a flag that is a path; left empty, as scripts do, it stays so."""
+    return pathlib.Path(text) if text else ""
 
 
 def positive(text: str) -> int:

@@ -15,7 +15,7 @@ from serving import flags_without_effect
 from serving.batching_options import BatchingOptions
 from serving.embedded import EmbeddedOptions
 from serving.flag_groups import make_parser
-from serving.grpc_options import GrpcOptions
+from serving.grpc_options import GrpcOptions, parse_channel_arguments
 from serving.version_state import WatchOptions
 
 
@@ -90,10 +90,10 @@ def parse(argv: Sequence[str] | None = None) -> ServerOptions:
         num_batch_threads=flags.num_batch_threads,
     )
     return ServerOptions(
-        store=flags.store,
+        store=flags.store or None,
         model_name=flags.model_name,
-        model_base_path=flags.model_base_path,
-        model_config_file=flags.model_config_file,
+        model_base_path=flags.model_base_path or None,
+        model_config_file=flags.model_config_file or None,
         config_file_wait_s=flags.model_config_file_poll_wait_seconds,
         allow_labels_for_unavailable=flags.allow_version_labels_for_unavailable_models,
         host=flags.host,
@@ -105,8 +105,10 @@ def parse(argv: Sequence[str] | None = None) -> ServerOptions:
         as_content=flags.enable_serialization_as_tensor_content,
         grpc=GrpcOptions(
             socket_path=flags.grpc_socket_path or "",
-            channel_arguments=flags.grpc_channel_arguments or (),
-            ssl_config_file=flags.ssl_config_file,
+            channel_arguments=parse_channel_arguments(
+                flags.grpc_channel_arguments or ""
+            ),
+            ssl_config_file=flags.ssl_config_file or None,
             serves_health=flags.enable_grpc_healthcheck_service,
         ),
         environment=_environment(flags),
@@ -122,7 +124,7 @@ def parse(argv: Sequence[str] | None = None) -> ServerOptions:
             prefer_litert=flags.prefer_tflite_model,
             check_method_names=flags.enable_signature_method_name_check,
         ),
-        batching_file=flags.batching_parameters_file,
+        batching_file=flags.batching_parameters_file or None,
         upstream=flags.upstream or (),
         engine=flags.engine,
         given=_given(argv),

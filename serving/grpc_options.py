@@ -23,17 +23,26 @@ class GrpcOptions:
     serves_health: bool = True
 
 
+def channel_arguments(text: str) -> str:
+    """The type of `--grpc_channel_arguments`: `key=value,key=value`."""
+    if any(not key or not equals for key, equals, _ in _parts(text)):
+        raise argparse.ArgumentTypeError(
+            f"key=value,key=value... was expected. Received: {text}"
+        )
+    return text
+
+
 def parse_channel_arguments(text: str) -> tuple[tuple[str, int | str], ...]:
-    """The type of `--grpc_channel_arguments`; a value that is a number becomes one."""
-    found: list[tuple[str, int | str]] = []
-    for part in filter(None, text.split(",")):
-        key, equals, value = part.partition("=")
-        if not key or not equals:
-            raise argparse.ArgumentTypeError(
-                f"key=value,key=value... was expected. Received: {text}"
-            )
-        try:
-            found.append((key, int(value)))
-        except ValueError:
-            found.append((key, value))
-    return tuple(found)
+    """Returns keys and values; a value that is a number becomes one."""
+    return tuple((key, _number_or_text(value)) for key, _, value in _parts(text))
+
+
+def _parts(text: str) -> list[tuple[str, str, str]]:
+    return [part.partition("=") for part in text.split(",") if part]
+
+
+def _number_or_text(value: str) -> int | str:
+    try:
+        return int(value)
+    except ValueError:
+        return value

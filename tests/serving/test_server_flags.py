@@ -84,6 +84,18 @@ def test_a_switch_may_stand_alone(name):
     assert alone == flags.parse(["--store=a", f"--{name}", "1"])
 
 
+def test_a_flag_that_is_left_empty_says_nothing():
+    empty = [
+        "--model_base_path=",
+        "--model_config_file=",
+        "--batching_parameters_file=",
+        "--ssl_config_file=",
+        "--grpc_socket_path=",
+        "--grpc_channel_arguments=",
+    ]
+    assert flags.parse(["--store=a", *empty]) == flags.parse(["--store=a"])
+
+
 def test_what_does_not_exist_here_is_one_warning_each():
     options = flags.parse(
         ["--store=a", "--use_alts_credentials", "--mixed_precision=bfloat16"]
