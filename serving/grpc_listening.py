@@ -46,6 +46,11 @@ def _bind(
             else server.add_insecure_port(address)
         )
     except RuntimeError as error:
-        hint = " Are key and certificate a pair, in PEM?" if credentials else ""
-        raise OSError(f"Cannot listen on {address} for gRPC: {error}.{hint}") from error
+        reason = str(error).rstrip(".")
+        if credentials:
+            reason += (
+                ". --ssl_config_file must hold a key and its certificate, in PEM, and "
+                "certificates alone as custom_ca"
+            )
+        raise OSError(f"Cannot listen on {address} for gRPC: {reason}.") from error
     return bound

@@ -242,6 +242,27 @@ def test_an_ssl_config_that_cannot_be_is_refused(tmp_path, content, text):
     assert text in str(caught.value)
 
 
+def test_keys_that_are_no_pair_end_the_start_with_a_clear_line(digits_store):
+    file = digits_store / "ssl.config"
+    certificate, _ = make_ssl_config(digits_store / "other.config")
+    make_ssl_config(file)
+    config = text_format.Parse(file.read_text(), SSLConfig())
+    config.server_cert = certificate.decode()
+    file.write_text(text_format.MessageToString(config))
+    done = subprocess.run(
+        [sys.executable, "-m", "serving", f"--store={digits_store}", "--port=0"]
+        + ["--rest_api_port=-1", f"--ssl_config_file={file}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: Cannot listen on 127.0.0.1:0 for gRPC: ")
+    assert "must hold a key and its certificate" in last
+
+
 def test_a_socket_alone_is_served_and_one_left_behind_is_replaced(digits_store):
     socket_path = digits_store / "socket"
     arguments = [f"--grpc_socket_path={socket_path}", "--rest_api_port=0"]
