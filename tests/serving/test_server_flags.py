@@ -14,6 +14,7 @@ from savedmodels.protos import prediction_service_pb2_grpc
 from savedmodels.serving_protos import SSLConfig
 from serving import flags, tls
 from serving.errors import InvalidRequestError
+from serving.grpc_options import GrpcOptions
 
 # Flags and defaults of `tensorflow_model_server`, and a value that can be given.
 EVERY_FLAG = {
@@ -93,7 +94,11 @@ def test_a_flag_that_is_left_empty_says_nothing():
         "--grpc_socket_path=",
         "--grpc_channel_arguments=",
     ]
-    assert flags.parse(["--store=a", *empty]) == flags.parse(["--store=a"])
+    options = flags.parse(["--store=a", *empty])
+    assert options.model_base_path is None
+    assert options.model_config_file is None
+    assert options.batching_file is None
+    assert options.grpc == GrpcOptions()
 
 
 def test_what_does_not_exist_here_is_one_warning_each():
