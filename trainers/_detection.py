@@ -65,7 +65,8 @@ def detections(
     """Returns what is found in each image.
 
     Args:
-        answer: As for `judge`. What it calls by none of the names is left out.
+        answer: As for `judge`. What it calls by none of the names is left out, and so
+            is a box that is not finite.
         images: [images] object, PNG or JPEG bytes.
         class_names: Name of each class.
 
@@ -86,7 +87,8 @@ def detections(
         texts = [name.decode("utf-8", "replace") for name in names[:count]]
         labels = np.array([numbers.get(text, -1) for text in texts], int)
         strange.update(set(texts) - set(numbers))
-        known = labels >= 0
+        # COCO's code takes a box of no numbers for one that fits every object.
+        known = (labels >= 0) & np.isfinite(boxes[:count]).all(axis=1)
         found.append(Found(boxes[:count][known], scores[:count][known], labels[known]))
     if strange and not any(len(part.labels) for part in found):
         raise UsageError(

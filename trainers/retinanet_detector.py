@@ -36,15 +36,20 @@ import tensorflow as tf
 import tf_keras
 
 from savedmodels.signature import Signatures, decode_pixels
-from trainers import _detection, _detection_plan, _retinanet, _scenes
+from trainers import (
+    _detection,
+    _detection_plan,
+    _retinanet,
+    _scenes,
+    _suppression,
+)
 from trainers._config import TrainConfig, check
 from trainers._detection_plan import Plan
 from trainers._evaluation import Answer, Evaluation
+from trainers._suppression import Boxes
 from trainers.datasets import _pipeline
 
 _EXAMPLES = 32
-# Of two boxes of different classes that overlap more, the better one is returned.
-_SAME_OBJECT = 0.7
 # The share of training in which the learning rate rises, before it falls.
 _WARM_UP = 0.04
 _CLIP_NORM = 10.0
@@ -254,21 +259,20 @@ def _detect(
 ) -> dict[str, tf.Tensor]:
     """The objects in one image [height, width, 3] uint8, the best one first."""
     square, size = _scenes.onto_canvas(image, plan.served_side, enlarge=plan.enlarge)
-    found = model.detect(square[None], size[None])
-    boxes, scores = found["detection_boxes"][0], found["detection_scores"][0]
-    boxes = tf.clip_by_value(boxes / tf.tile(size, [2]), 0.0, 1.0)
-    # The network suppresses within a class; here an object that has two names.
-    chosen = tf.image.non_max_suppression(
-        boxes, scores, most, iou_threshold=_SAME_OBJECT, score_threshold=1e-6
+    raw = model.detect(square[None], size[None])
+    boxes = tf.clip_by_value(raw["detection_boxes"][0] / tf.tile(size, [2]), 0.0, 1.0)
+    # Class 0 is the background.
+    classes = tf.cast(raw["detection_classes"][0], tf.int64) - 1
+    found = _suppression.one_for_each_object(
+        Boxes(boxes, raw["detection_scores"][0], classes), most
     )
-    count = tf.size(chosen)
+    count = tf.size(found.scores)
     room = most - count
-    classes = tf.cast(tf.gather(found["detection_classes"][0], chosen), tf.int64) - 1
-    labels = tf.gather(tf.constant(plan.class_names), classes)
+    labels = tf.gather(tf.constant(plan.class_names), found.classes)
     return {
-        "detection_boxes": tf.pad(tf.gather(boxes, chosen), [[0, room], [0, 0]]),
-        "detection_scores": tf.pad(tf.gather(scores, chosen), [[0, room]]),
-        "detection_classes": tf.pad(classes, [[0, room]], constant_values=-1),
+        "detection_boxes": tf.pad(found.boxes, [[0, room], [0, 0]]),
+        "detection_scores": tf.pad(found.scores, [[0, room]]),
+        "detection_classes": tf.pad(found.classes, [[0, room]], constant_values=-1),
         "detection_labels": tf.pad(labels, [[0, room]], constant_values=""),
         "num_detections": count,
         "canvas_size": tf.constant(plan.served_side),

@@ -184,6 +184,11 @@ def test_nothing_found_and_images_without_objects_are_judged():
     assert result.metrics["ap"] == pytest.approx(0.5)
 
 
+def test_a_box_that_is_no_number_finds_nothing():
+    nowhere = [float("nan")] * 4
+    assert judged([[BOX]], [[0]], [([nowhere], [0.9], [0])]).metrics["ap"] == 0
+
+
 def test_classes_are_known_by_their_names():
     truth = split_of([[BOX]], [[1]])
     found = [Found(np.array([BOX]), np.array([0.9]), np.array([0]))]
