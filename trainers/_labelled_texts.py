@@ -37,14 +37,27 @@ class LabelledTextsConfig(TrainConfig):
         check(self, "domain", fits, f"one of {', '.join(_DOMAINS)}")
 
 
-def read(config: LabelledTextsConfig, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Returns texts [examples] object and labels [examples] int64 of a split."""
+def read(
+    config: LabelledTextsConfig, split: str, domain: str | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns texts [examples] object and labels [examples] int64 of a split.
+
+    Args:
+        config: Which texts.
+        split: `train`, `validation` or `test`.
+        domain: Another one than the Config's; see `review_snippets.read`.
+    """
     return review_snippets.read(
-        config.dataset, split, config.datasets_dir, config.domain
+        config.dataset, split, config.datasets_dir, domain or config.domain
     )
 
 
-def shares(config: LabelledTextsConfig, split: str, rating_scale: float) -> np.ndarray:
+def shares(
+    config: LabelledTextsConfig,
+    split: str,
+    rating_scale: float,
+    domain: str | None = None,
+) -> np.ndarray:
     """Returns the share that either class has in each text, [examples, 2] float32.
 
     Args:
@@ -52,12 +65,13 @@ def shares(config: LabelledTextsConfig, split: str, rating_scale: float) -> np.n
         split: `train`, `validation` or `test`.
         rating_scale: The mean rating that is worth odds of e to 1 for class 1. Where
             it is 0, or there are no ratings, the share of the label is 1.
+        domain: Another one than the Config's.
     """
     rated = review_snippets.ratings(
-        config.dataset, split, config.datasets_dir, config.domain
+        config.dataset, split, config.datasets_dir, domain or config.domain
     )
     if rated is None or not rating_scale:
-        return np.eye(CLASSES, dtype=np.float32)[read(config, split)[1]]
+        return np.eye(CLASSES, dtype=np.float32)[read(config, split, domain)[1]]
     positive = 1 / (1 + np.exp(-rated / rating_scale))
     return np.stack([1 - positive, positive], axis=1)
 

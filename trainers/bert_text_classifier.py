@@ -6,7 +6,8 @@ Paper    Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transform
          mean over the tokens for the text's first mark
 Dataset  trainers/datasets/review_snippets.py   text [] string, label [] int64, 0..1;
          in training, where there are ratings, the share that the mean rating gives
-         either class: sigmoid(rating / `rating_scale`) to the positive one
+         either class: sigmoid(rating / `rating_scale`) to the positive one. Rated
+         words are taught beside the texts
 Network  text -> word pieces -> token_ids [batch, tokens] -> BertEncoderV2 of
          tf-models-official -> mean over the tokens [batch, hidden] -> dropout
          -> logits [batch, 2]
@@ -59,6 +60,8 @@ class Config(LabelledTextsConfig):
         tokens: Word pieces of a text that are read, from its start, and two marks.
         dropout: Share of numbers dropped after each part of a layer, in training.
         weight_decay: Share of a weight that goes per step at learning rate 1.
+        words: Whether the rated words of `review_snippets` are taught too, each as a
+            text; of no meaning for another data set.
         rating_scale: The rating, of -4 to 4, that is worth odds of e to 1 in training;
             0 for the labels alone. Of no meaning for data without ratings.
         vocabulary_size: For `none`: word pieces learnt from the training split; a
@@ -75,6 +78,7 @@ class Config(LabelledTextsConfig):
     tokens: int = 48
     dropout: float = 0.1
     weight_decay: float = 0.01
+    words: bool = True
     rating_scale: float = 0.7
     vocabulary_size: int = 4_000
     hidden_units: int = 128
@@ -111,10 +115,8 @@ def make_datasets(config: Config) -> tuple[tf.data.Dataset, tf.data.Dataset]:
     pieces = _word_pieces(_start(config))
 
     def batches(split: str, training: bool) -> tf.data.Dataset:
-        texts, _ = _labelled_texts.read(config, split)
+        texts, shares = _taught(config) if training else _judged(config, split)
         token_ids = pieces.token_ids(tf.constant(texts), config.tokens)
-        scale = config.rating_scale if training else 0.0
-        shares = _labelled_texts.shares(config, split, scale)
         used = functools.partial(_used, padding=pieces.padding)
         examples = _pipeline.batches(
             tf.data.Dataset.from_tensor_slices((token_ids, shares)),
@@ -191,6 +193,23 @@ def evaluate(answer: Answer, config: Config, split: str = "test") -> Evaluation:
     return _labelled_texts.evaluate(answer, config, split)
 
 
+def _taught(config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """Texts [examples] object and shares [examples, 2] to train on."""
+    domains = [config.domain, *([review_snippets.WORDS] if config.words else [])]
+    texts = [_labelled_texts.read(config, "train", domain)[0] for domain in domains]
+    shares = [
+        _labelled_texts.shares(config, "train", config.rating_scale, domain)
+        for domain in domains
+    ]
+    return np.concatenate(texts), np.concatenate(shares)
+
+
+def _judged(config: Config, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Likewise to validate with: what counts there is the label."""
+    texts, _ = _labelled_texts.read(config, split)
+    return texts, _labelled_texts.shares(config, split, rating_scale=0.0)
+
+
 def _used(token_ids: tf.Tensor, *, padding: int) -> tf.Tensor:
     """How many of each text's token ids are no padding."""
     return tf.math.count_nonzero(token_ids != padding, axis=1, dtype=tf.int32)
@@ -198,7 +217,7 @@ def _used(token_ids: tf.Tensor, *, padding: int) -> tf.Tensor:
 
 def _optimizer(config: Config) -> tf_keras.optimizers.Optimizer:
     """AdamW with a rate that rises in a straight line, and falls to 0 in another."""
-    examples = len(_labelled_texts.read(config, "train")[0])
+    examples = len(_taught(config)[0])
     steps = config.epochs * -(-examples // config.global_batch_size)
     rising = max(int(_WARM_UP * steps), 1)
     # Counted from the first step, so that the two lines meet at the peak.

@@ -23,6 +23,14 @@ def snippets() -> dict[str, list[tuple[str, float, str]]]:
     }
 
 
+WORDS = {"splendid": 2.9, "woeful": -2.1, "so-so": 0.2, "don't": -0.4}
+# With what is no word, as in the real one.
+LEXICON = "".join(
+    f"{word}\t{rating}\t0.5\t[1, 2]\n"
+    for word, rating in {":)": 2.0, "2nite": 0.3, **WORDS}.items()
+)
+
+
 def write(folder: Path) -> Path:
     """Writes the sdist that holds `snippets`."""
     files = {
@@ -32,8 +40,8 @@ def write(folder: Path) -> Path:
     return write_sdist(folder, files)
 
 
-def write_sdist(folder: Path, content: dict[str, str]) -> Path:
-    """Writes such an sdist from text by domain."""
+def write_sdist(folder: Path, content: dict[str, str], lexicon: str = LEXICON) -> Path:
+    """Writes such an sdist from text by domain, and the lexicon's."""
     inner = {
         f"{review_snippets.FOLDER}/{review_snippets.FILES[domain]}": text.encode()
         for domain, text in content.items()
@@ -42,6 +50,7 @@ def write_sdist(folder: Path, content: dict[str, str]) -> Path:
     outer = {
         f"{root}/PKG-INFO": b"Name: vaderSentiment\nVersion: 3.3.2\n",
         f"{root}/{review_snippets.MEMBER}": _tar(inner),
+        f"{root}/{review_snippets.LEXICON}": lexicon.encode(),
     }
     sdist = folder / f"{root}.tar.gz"
     sdist.write_bytes(_tar(outer))

@@ -134,6 +134,23 @@ def test_the_pieces_come_from_the_training_split_alone(smoke):
     assert learnt == _wordpiece.learn(alone, smoke.vocabulary_size)
 
 
+def taught(config):
+    """How the texts and words that a Config is trained on were rated."""
+    ratings = [
+        review_snippets.ratings(config.dataset, "train", config.datasets_dir, domain)
+        for domain in (config.domain, *(["words"] if config.words else []))
+    ]
+    return np.concatenate(ratings)
+
+
+def test_rated_words_are_taught_where_they_are_asked_for(smoke):
+    for words in (True, False):
+        config = dataclasses.replace(smoke, words=words)
+        train, _ = bert_text_classifier.make_datasets(config)
+        assert sum(len(labels) for _, labels in train) == len(taught(config))
+    assert len(taught(smoke)) > len(taught(config))
+
+
 def test_training_batches_have_little_padding_and_hold_every_text(smoke):
     train, validation = bert_text_classifier.make_datasets(smoke)
     padding = bert_text_classifier._start(smoke).vocabulary.index("[PAD]")
@@ -142,15 +159,13 @@ def test_training_batches_have_little_padding_and_hold_every_text(smoke):
         used = (token_ids.numpy() != padding).sum(axis=1)
         assert token_ids.shape[1] == used.max()
         texts += len(labels)
-    assert texts == len(_labelled_texts.read(smoke, "train")[0])
+    assert texts == len(taught(smoke))
     counted = sum(len(labels) for _, labels in validation)
     assert counted == len(_labelled_texts.read(smoke, "validation")[0])
 
 
 def test_training_learns_shares_of_ratings_and_validation_counts_labels(smoke):
-    rated = review_snippets.ratings(
-        smoke.dataset, "train", smoke.datasets_dir, smoke.domain
-    )
+    rated = taught(smoke)
     train, validation = bert_text_classifier.make_datasets(smoke)
     shares = np.concatenate([batch.numpy() for _, batch in train])
     wanted = np.exp(rated / 0.7) / (1 + np.exp(rated / 0.7))
@@ -166,7 +181,7 @@ def test_training_learns_shares_of_ratings_and_validation_counts_labels(smoke):
 def test_the_learning_rate_rises_and_falls_in_straight_lines(smoke):
     model = bert_text_classifier.make_model(smoke)
     rate = model.optimizer._learning_rate
-    examples = len(_labelled_texts.read(smoke, "train")[0])
+    examples = len(taught(smoke))
     steps = smoke.epochs * -(-examples // smoke.global_batch_size)
     rising = int(0.1 * steps)
     for step, share in (

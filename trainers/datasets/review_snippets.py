@@ -1,20 +1,22 @@
 """Review snippets: 23,703 short texts of four kinds, and how positive people find them.
 
 Examples  text [] string, UTF-8; label [] int64, 1 (positive) where the mean rating is
-          above 0, else 0 (negative); domain [] int64, the place in `DOMAINS`; rating []
-          float32, the mean, -4 to 4
+          above 0, else 0 (negative); domain [] int64, the place in `DOMAINS`, or after
+          them for words; rating [] float32, the mean, -4 to 4
 Licence   MIT
 Source    Hutto and Gilbert 2014, "VADER: A Parsimonious Rule-based Model for Sentiment
           Analysis of Social Media Text", ICWSM: sentences of film reviews, product
           reviews and New York Times editorials, and tweets, each rated -4 to 4 by 20
-          people
+          people; and the words of its lexicon, rated by 10
 Package   vaderSentiment, an sdist: an archive within it holds a file for each domain,
-          lines of id, mean rating and text with tabs between
+          lines of id, mean rating and text with tabs between; beside it the lexicon,
+          lines that begin with word and mean rating
 
 The texts come without a split, so this one is made: 8,605 / 1,000 / 1,000 of the film
 reviews, and a tenth of each other domain for validation and for test. Sentences of one
 review or editorial, which their ids tell, and texts that are nearly the same stay
 together on one side; see `_groups`. A hash decides which side, so it stays the same.
+The words are for training alone; those that are a whole text elsewhere are left out.
 """
 
 import collections
@@ -45,7 +47,9 @@ FILES = {
 }
 DOMAINS = tuple(FILES)
 ALL = "all"
+WORDS = "words"  # a domain of the training split, not one of `ALL`
 
+LEXICON = "vaderSentiment/vader_lexicon.txt"
 MEMBER = "additional_resources/hutto_ICWSM_2014.tar.gz"
 FOLDER = "hutto_ICWSM_2014"
 
@@ -55,12 +59,13 @@ _SHINGLE = 4  # words
 # A shingle that more texts share is a common phrase, and comparing them all costs.
 _COMMON = 200
 _LINE = re.compile(r"([^\t]+)\t(-?\d+(?:\.\d+)?)\t(.*\S.*)")
+_RATED_WORD = re.compile(r"([a-z][a-z'-]*)\t(-?\d+(?:\.\d+)?)\t.*", re.IGNORECASE)
 
 
 class ReviewSnippets(PackagedBuilder):
     """Builds `text` [] string, `label` and `domain` [] int64, `rating` [] float32."""
 
-    VERSION = tfds.core.Version("1.1.0")
+    VERSION = tfds.core.Version("1.2.0")
     PACKAGE = Package(
         name="vaderSentiment",
         version="3.3.2",
@@ -69,10 +74,10 @@ class ReviewSnippets(PackagedBuilder):
         megabytes=2.5,
     )
     ABOUT = About(
-        summary="Sentences of reviews, editorials and tweets, positive or negative.",
+        summary="Sentences of reviews, editorials and tweets, and rated words.",
         licence="MIT",
         source="Hutto and Gilbert 2014, VADER, ICWSM",
-        splits={"train": 19_090, "validation": 2_307, "test": 2_306},
+        splits={"train": 26_275, "validation": 2_307, "test": 2_306},
     )
 
     @classmethod
@@ -81,7 +86,7 @@ class ReviewSnippets(PackagedBuilder):
         return tfds.features.FeaturesDict(
             {
                 **LabelledTexts.features(),
-                "domain": tfds.features.ClassLabel(names=DOMAINS),
+                "domain": tfds.features.ClassLabel(names=[*DOMAINS, WORDS]),
                 "rating": tfds.features.Tensor(shape=(), dtype=np.float32),
             }
         )
@@ -90,10 +95,13 @@ class ReviewSnippets(PackagedBuilder):
         """Returns the examples by split.
 
         Raises:
-            DatasetError: The package does not hold the four files as described above.
+            DatasetError: The package does not hold the five files as described above.
         """
         snippets = _parse(read_member(package, MEMBER))
         sides = _split(snippets)
+        words = _parse_words(read_member(package, LEXICON), snippets)
+        snippets += words
+        sides += ["train"] * len(words)
         return {
             split: _examples(snippets, [place == split for place in sides])
             for split in self.ABOUT.splits
@@ -138,7 +146,8 @@ def read(
         name: `review_snippets`, or another data set of labelled texts.
         split: `train`, `validation` or `test`.
         datasets_dir: Folder that keeps data sets.
-        domain: One of `DOMAINS`, or `all`; of no meaning for another data set.
+        domain: One of `DOMAINS`, `all` of them, or `words`, which the training split
+            alone has; of no meaning for another data set, which has no words.
 
     Returns:
         Texts [examples] object, bytes of UTF-8, and labels [examples] int64.
@@ -162,7 +171,7 @@ def ratings(
     return rated[0] if rated else None
 
 
-@functools.lru_cache(maxsize=3)
+@functools.lru_cache(maxsize=4)
 def _read(
     name: str, split: str, datasets_dir: str, domain: str
 ) -> tuple[np.ndarray, ...]:
@@ -173,9 +182,13 @@ def _read(
     every = examples.batch(len(examples)).get_single_element()
     texts, labels, *others = (column.numpy() for column in every)
     if not packaged:
-        return texts, labels
+        none = domain == WORDS
+        return (texts[:0], labels[:0]) if none else (texts, labels)
     domains, rated = others
-    chosen = slice(None) if domain == ALL else domains == DOMAINS.index(domain)
+    if domain == ALL:
+        chosen = domains < len(DOMAINS)
+    else:
+        chosen = domains == [*DOMAINS, WORDS].index(domain)
     return texts[chosen], labels[chosen], rated[chosen]
 
 
@@ -215,6 +228,28 @@ def _parse_file(domain: str, content: str) -> Iterator[Snippet]:
         raise DatasetError(
             f"`{FILES[domain]}` is empty. Expected a text a line. Received: none."
         )
+
+
+def _parse_words(content: bytes, snippets: Sequence[Snippet]) -> list[Snippet]:
+    """Reads the words of the lexicon, those left out that are whole texts too.
+
+    Its emoticons, abbreviations and terms with digits are no words.
+    """
+    known = set().union(*(shingles_of(snippet.text) for snippet in snippets))
+    words: dict[str, float] = {}
+    for line in content.decode("utf-8").splitlines():
+        if match := _RATED_WORD.fullmatch(line):
+            words.setdefault(match[1].lower(), float(match[2]))
+    if not words:
+        raise DatasetError(
+            f"`{LEXICON}` holds no word. Expected lines of word and mean rating with "
+            f"tabs between. Received: {content[:80]!r}."
+        )
+    return [
+        Snippet(WORDS, word, rating, word)
+        for word, rating in words.items()
+        if not shingles_of(word) & known
+    ]
 
 
 def _split(snippets: Sequence[Snippet]) -> list[str]:

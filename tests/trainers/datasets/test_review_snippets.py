@@ -44,6 +44,34 @@ def test_all_domains_together_are_each_of_them(datasets_dir):
         assert set(read(split, datasets_dir)[0]) == set().union(*each)
 
 
+def test_rated_words_are_for_training_alone_and_no_texts_of_all(datasets_dir):
+    words, labels = read("train", datasets_dir, "words")
+    rated = review_snippets.ratings(
+        "review_snippets", "train", str(datasets_dir), "words"
+    )
+    assert [word.decode() for word in words] == list(tiny.WORDS)
+    assert rated == pytest.approx(list(tiny.WORDS.values()))
+    assert labels.tolist() == [1, 0, 1, 0]
+    assert not set(words) & set(read("train", datasets_dir)[0])
+    assert all(not len(read(s, datasets_dir, "words")[0]) for s in SPLITS[1:])
+
+
+def test_a_word_that_is_a_whole_text_is_not_taught(tmp_path):
+    content = dict.fromkeys(DOMAINS, "1\t0.5\ta film") | {"tweets": "1\t1.0\tWow!!"}
+    lexicon = "wow\t2.8\t0.9\t[3]\nWow\t1.0\t0.9\t[3]\ngrim\t-2.7\t0.9\t[3]\n"
+    sdist = tiny.write_sdist(tmp_path, content, lexicon)
+    examples = ReviewSnippets(data_dir=tmp_path).read(sdist)["train"]
+    words = [each["text"] for each in examples if each["domain"] == "words"]
+    assert words == ["grim"]
+
+
+def test_a_lexicon_without_words_is_refused(tmp_path):
+    content = dict.fromkeys(DOMAINS, "1\t0.5\ta film")
+    sdist = tiny.write_sdist(tmp_path, content, ":-)\t1.3\t0.9\t[1]\n")
+    with pytest.raises(DatasetError, match="vader_lexicon.txt` holds no word"):
+        ReviewSnippets(data_dir=tmp_path).read(sdist)
+
+
 def test_a_tenth_is_held_out_for_validation_and_for_test(datasets_dir):
     sizes = [len(read(split, datasets_dir, "movies")[0]) for split in SPLITS]
     assert sizes == [320, 40, 40]
