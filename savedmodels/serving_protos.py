@@ -1,8 +1,8 @@
 """Messages of TF Serving's config files that tensorflow-serving-api leaves out.
 
-Its package has no `session_bundle_config_pb2` and no `ssl_config_pb2`. The messages are
-described here field by field, with TF Serving's names and numbers, so that its text
-files can be read.
+Its package has no `session_bundle_config_pb2`, `ssl_config_pb2` and
+`monitoring_config_pb2`. The messages are described here field by field, with TF
+Serving's names and numbers, so that its text files can be read.
 """
 
 from typing import Any
@@ -30,18 +30,22 @@ _SCALARS = {
 }
 
 
-def _message(name: str, fields: dict[str, tuple[int, str]]) -> Any:
+def _message(name: str, fields: dict[str, tuple[int, str]], *uses: str) -> Any:
     """Makes a message class.
 
     Args:
         name: Its name in TF Serving's package.
         fields: Name to number and type; `repeated` stands before a type.
+        uses: Names of the messages above that are types of fields.
     """
     file = descriptor_pb2.FileDescriptorProto(
         name=f"savedmodels/{name}.proto",
         package=_PACKAGE,
         syntax="proto3",
-        dependency=[wrappers_pb2.DESCRIPTOR.name],
+        dependency=[
+            wrappers_pb2.DESCRIPTOR.name,
+            *(f"savedmodels/{other}.proto" for other in uses),
+        ],
     )
     message = file.message_type.add(name=name)
     for field_name, (number, kind) in fields.items():
@@ -84,4 +88,12 @@ SSLConfig = _message(
         "custom_ca": (3, "string"),
         "client_verify": (4, "bool"),
     },
+)
+
+# tensorflow_serving/config/monitoring_config.proto
+_message("PrometheusConfig", {"enable": (1, "bool"), "path": (2, "string")})
+MonitoringConfig = _message(
+    "MonitoringConfig",
+    {"prometheus_config": (1, f".{_PACKAGE}.PrometheusConfig")},
+    "PrometheusConfig",
 )

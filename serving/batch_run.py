@@ -65,6 +65,19 @@ def run_tasks(
     return [_run_alone(run, task) for task in tasks]
 
 
+def padded_rows(tasks: Sequence[Task], allowed_sizes: Sequence[int]) -> int:
+    """Returns how many rows a batch has once it is padded.
+
+    Args:
+        tasks: Requests that share it.
+        allowed_sizes: As for `run_tasks`.
+    """
+    rows = sum(task.rows for task in tasks)
+    index = bisect.bisect_left(allowed_sizes, rows)
+    is_within = rows and index < len(allowed_sizes)
+    return allowed_sizes[index] if is_within else rows
+
+
 def _run_alone(run: Callable[[Arrays], Arrays], task: Task) -> Result:
     try:
         return run(task.inputs)
@@ -85,12 +98,10 @@ def _padded(
     inputs: Arrays, tasks: Sequence[Task], allowed_sizes: Sequence[int]
 ) -> Arrays:
     """The batch, made up to an allowed size with the last task's first row."""
-    rows = sum(task.rows for task in tasks)
-    index = bisect.bisect_left(allowed_sizes, rows)
     last = next((task for task in reversed(tasks) if task.rows), None)
-    if last is None or index == len(allowed_sizes) or allowed_sizes[index] == rows:
+    missing = padded_rows(tasks, allowed_sizes) - sum(task.rows for task in tasks)
+    if last is None or not missing:
         return inputs
-    missing = allowed_sizes[index] - rows
     return {
         alias: np.concatenate([array, np.repeat(last.inputs[alias][:1], missing, 0)])
         for alias, array in inputs.items()

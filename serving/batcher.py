@@ -10,6 +10,7 @@ import collections
 import concurrent.futures
 import functools
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -26,6 +27,23 @@ from serving.errors import (
 __all__ = ["Batcher", "BatchingOptions"]
 
 
+class BatchObserver(Protocol):
+    """Is told what passes through a queue, on the event loop."""
+
+    def submitted(self, rows: int) -> None:
+        """Takes note of a request."""
+        ...
+
+    def started(self, tasks: Sequence[Task], now: float) -> None:
+        """Takes note of a batch that begins to run.
+
+        Args:
+            tasks: The requests in it.
+            now: Time of the event loop.
+        """
+        ...
+
+
 class Batcher:
     """The queue of one signature of one version. For one event loop."""
 
@@ -36,6 +54,7 @@ class Batcher:
         options: BatchingOptions,
         *,
         may_batch: bool,
+        observer: BatchObserver | None = None,
     ) -> None:
         """Makes an empty queue.
 
@@ -44,15 +63,22 @@ class Batcher:
             executor: Threads, shared with other queues.
             options: Limits.
             may_batch: Whether rows of several requests may share a run.
+            observer: Is told of requests and batches.
         """
         self._run = run
         self._executor = executor
         self._options = options
         self._may_batch = may_batch
+        self._observer = observer
         self._waiting: collections.deque[Task] = collections.deque()
         self._waiting_rows = 0
         self._running = 0
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Requests, or pieces of large ones, that are not running yet."""
+        return len(self._waiting)
 
     async def submit(self, inputs: Arrays, timeout_s: float | None = None) -> Arrays:
         """Returns all outputs for one request, in whichever batch they came.
@@ -73,6 +99,8 @@ class Batcher:
         rows = 1 if shapes is None else batch_axis.rows(inputs)
         self._refuse_if_too_large(rows)
         self._refuse_if_full()
+        if self._observer is not None:
+            self._observer.submitted(rows)
         try:
             async with asyncio.timeout_at(deadline):
                 if shapes is not None and rows > self._options.max_batch_size:
@@ -151,6 +179,8 @@ class Batcher:
             tasks = self._take(loop.time())
             if not tasks:
                 continue
+            if self._observer is not None:
+                self._observer.started(tasks, loop.time())
             self._running += 1
             sizes = self._options.allowed_batch_sizes
             work = self._executor.submit(run_tasks, self._run, tasks, sizes)

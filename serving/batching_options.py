@@ -43,6 +43,7 @@ class BatchingOptions:
             as there are cores, and two at least: a slow model must not stop the others.
         batch_timeout_s: Seconds that requests wait for others to fill their batch.
         allowed_batch_sizes: Sizes that a batch is padded to, ascending; empty for none.
+        thread_pool_name: What metrics call the threads.
     """
 
     max_batch_size: int = 32
@@ -51,6 +52,7 @@ class BatchingOptions:
     num_batch_threads: int = max(2, os.cpu_count() or 1)
     batch_timeout_s: float = 0.0
     allowed_batch_sizes: tuple[int, ...] = ()
+    thread_pool_name: str = "model_server_batch_threads"
 
 
 def read(path: pathlib.Path) -> BatchingOptions:
@@ -87,6 +89,7 @@ def read(path: pathlib.Path) -> BatchingOptions:
         num_batch_threads=_value(proto, "num_batch_threads", threads),
         batch_timeout_s=_value(proto, "batch_timeout_micros", 0, least=0) / 1e6,
         allowed_batch_sizes=sizes,
+        thread_pool_name=proto.thread_pool_name.value or "batch_threads",
     )
 
 

@@ -1,19 +1,20 @@
 """Answers from SavedModels in this process."""
 
+import collections
 import concurrent.futures
 import contextlib
-import dataclasses
 import pathlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from serving import batching_options, classify_regress, servable, warmup
+from serving import classify_regress, loaded_version
 from serving.batch_axis import Arrays
 from serving.batcher import Batcher
-from serving.batching_options import BatchingOptions
 from serving.errors import InvalidRequestError, ServingError
 from serving.example_input import as_array
+from serving.loaded_version import EmbeddedOptions, LoadedVersion
 from serving.predictor import (
     Classification,
     ModelSpec,
@@ -22,48 +23,11 @@ from serving.predictor import (
     VersionStatus,
 )
 from serving.servable import DEFAULT_SIGNATURE, Servable
+from serving.server_metrics import ServerMetrics
 from serving.signatures import SignatureInfo, check_output_filter, select
 from serving.version_manager import Sources, VersionManager
-from serving.version_state import WatchOptions
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class EmbeddedOptions:
-    """How versions are loaded and run.
-
-    Attributes:
-        watch: When to look for versions and what to keep.
-        enable_batching: Whether requests that wait together run together.
-        batching: Limits of the queues, with batching or without.
-        per_model_batching: Whether each version says itself how, in a file of its own;
-            one without it is not batched.
-        enable_model_warmup: Whether a version's warm-up requests are replayed.
-        warmup_iterations: How often each of them is replayed.
-        prefer_litert: See `servable.load`.
-        check_method_names: See `classify_regress.check_method_name`.
-    """
-
-    watch: WatchOptions = WatchOptions()
-    enable_batching: bool = True
-    batching: BatchingOptions = BatchingOptions()
-    per_model_batching: bool = False
-    enable_model_warmup: bool = True
-    warmup_iterations: int = 1
-    prefer_litert: bool | None = None
-    check_method_names: bool = False
-
-
-class _Loaded:
-    """A loaded version and the queues in front of its signatures."""
-
-    def __init__(self, version: Servable, batching: BatchingOptions | None) -> None:
-        self.servable = version
-        self.batching = batching  # None: nothing shares a run
-        self.batchers: dict[str, Batcher] = {}
-
-    def close(self) -> None:
-        self.batchers.clear()
-        self.servable.close()
+__all__ = ["EmbeddedOptions", "EmbeddedPredictor"]
 
 
 class EmbeddedPredictor:
@@ -76,6 +40,7 @@ class EmbeddedPredictor:
         *,
         on_change: Callable[[], None] = lambda: None,
         labelled: Callable[[str, str], int | None] = lambda name, label: None,
+        metrics: ServerMetrics | None = None,
     ) -> None:
         """Prepares; `start` begins to load.
 
@@ -85,13 +50,15 @@ class EmbeddedPredictor:
             on_change: Called in another thread after the first look for versions,
                 and after versions came, went or failed.
             labelled: Returns the version that a label of a model stands for.
+            metrics: Where loads, runs and batches are counted.
         """
+        self._metrics = metrics or ServerMetrics()
         self._labelled = labelled
         self._options = options or EmbeddedOptions()
         self._threads = concurrent.futures.ThreadPoolExecutor(
             self._options.batching.num_batch_threads, thread_name_prefix="run"
         )
-        self.versions: VersionManager[_Loaded] = VersionManager(
+        self.versions: VersionManager[LoadedVersion] = VersionManager(
             sources, self._load, self._options.watch, on_change=on_change
         )
 
@@ -119,7 +86,7 @@ class EmbeddedPredictor:
             self._check_method(signature, classify_regress.PREDICT)
             checked = loaded.servable.check(name, inputs)
             check_output_filter(signature, output_filter)
-            outputs = await self._run(loaded, name, checked, timeout_s)
+            outputs = await self._run("Predict", loaded, name, checked, timeout_s)
             return Prediction(select(outputs, output_filter), version, name)
 
     async def classify(
@@ -135,7 +102,9 @@ class EmbeddedPredictor:
             signature = _example_signature(loaded.servable, name)
             self._check_method(signature, classify_regress.CLASSIFY)
             classify_regress.check_classify(signature)
-            outputs = await self._run_examples(loaded, name, examples, timeout_s)
+            outputs = await self._run_examples(
+                "Classify", loaded, name, examples, timeout_s
+            )
             results = classify_regress.classifications(outputs, len(examples))
             return Classification(results, version, name)
 
@@ -152,7 +121,9 @@ class EmbeddedPredictor:
             signature = _example_signature(loaded.servable, name)
             self._check_method(signature, classify_regress.REGRESS)
             classify_regress.check_regress(signature)
-            outputs = await self._run_examples(loaded, name, examples, timeout_s)
+            outputs = await self._run_examples(
+                "Regress", loaded, name, examples, timeout_s
+            )
             values = classify_regress.regressions(outputs, len(examples))
             return Regression(values, version, name)
 
@@ -173,25 +144,22 @@ class EmbeddedPredictor:
         """Returns every model's name, and whether a version of it is AVAILABLE."""
         return {name: bool(found) for name, found in self.versions.available().items()}
 
-    def _load(self, path: pathlib.Path, name: str, version: int) -> _Loaded:
-        batching: BatchingOptions | None = None
-        if self._options.enable_batching:
-            batching = self._options.batching
-            if self._options.per_model_batching:
-                batching = batching_options.of_version(path, batching)
-        loaded = servable.load(
-            path, name, version, prefer_litert=self._options.prefer_litert
-        )
-        if self._options.enable_model_warmup:
-            try:
-                warmup.replay(loaded, path, self._options.warmup_iterations)
-            except ServingError:
-                loaded.close()
-                raise
-        return _Loaded(loaded, batching)
+    def waiting(self) -> dict[tuple[str, ...], float]:
+        """Returns how many requests wait to be run, by model and signature."""
+        waiting: collections.Counter[tuple[str, ...]] = collections.Counter()
+        with self.versions.lock:
+            for name, model in self.versions.models.items():
+                for version in model.versions.values():
+                    queues = version.loaded.batchers if version.loaded else {}
+                    for signature, batcher in queues.items():
+                        waiting[name, signature] += batcher.waiting
+        return dict(waiting)
+
+    def _load(self, path: pathlib.Path, name: str, version: int) -> LoadedVersion:
+        return loaded_version.load(path, name, version, self._options, self._metrics)
 
     @contextlib.contextmanager
-    def _lease(self, spec: ModelSpec) -> Iterator[tuple[int, _Loaded]]:
+    def _lease(self, spec: ModelSpec) -> Iterator[tuple[int, LoadedVersion]]:
         if not spec.name:
             raise InvalidRequestError("ModelSpec has no name specified.")
         version = spec.version
@@ -210,7 +178,8 @@ class EmbeddedPredictor:
 
     async def _run_examples(
         self,
-        loaded: _Loaded,
+        api: str,
+        loaded: LoadedVersion,
         name: str,
         examples: Sequence[bytes],
         timeout_s: float | None,
@@ -219,25 +188,35 @@ class EmbeddedPredictor:
             raise InvalidRequestError("Input is empty.")
         inputs = {classify_regress.INPUTS: as_array(examples)}
         checked = loaded.servable.check(name, inputs)
-        return await self._run(loaded, name, checked, timeout_s)
+        return await self._run(api, loaded, name, checked, timeout_s)
 
     async def _run(
-        self, loaded: _Loaded, name: str, inputs: Arrays, timeout_s: float | None
+        self,
+        api: str,
+        loaded: LoadedVersion,
+        name: str,
+        inputs: Arrays,
+        timeout_s: float | None,
     ) -> Arrays:
         batcher = loaded.batchers.get(name)
         if batcher is None:
             batcher = self._batcher(loaded, name)
             loaded.batchers[name] = batcher
-        return await batcher.submit(inputs, timeout_s)
+        began = time.perf_counter()
+        outputs = await batcher.submit(inputs, timeout_s)
+        self._metrics.ran(loaded.servable.name, api, time.perf_counter() - began)
+        return outputs
 
-    def _batcher(self, loaded: _Loaded, name: str) -> Batcher:
+    def _batcher(self, loaded: LoadedVersion, name: str) -> Batcher:
         version = loaded.servable
-        free = version.signature(name).has_free_batch_axis
+        may_batch = version.signature(name).has_free_batch_axis
+        options = loaded.batching
         return Batcher(
             lambda inputs: version.execute(name, inputs),
             self._threads,
-            loaded.batching or self._options.batching,
-            may_batch=free and loaded.batching is not None,
+            options or self._options.batching,
+            may_batch=may_batch and options is not None,
+            observer=self._metrics.of_batches(options) if options else None,
         )
 
 

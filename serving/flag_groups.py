@@ -173,6 +173,13 @@ def _add_where_to_listen(parser: argparse.ArgumentParser) -> None:
         help="milliseconds until a REST request ends with 504",
     )
     add(
+        "--monitoring_config_file",
+        type=path_or_empty,
+        metavar="FILE",
+        help="a MonitoringConfig as text: whether and where metrics are read; without "
+        "it, on the REST port at /monitoring/prometheus/metrics",
+    )
+    add(
         "--drain_seconds",
         type=float,
         default=30.0,

@@ -43,6 +43,8 @@ class ServerOptions:
         warnings: What was asked for and has no effect, a line each.
         embedded: How versions are loaded and run.
         batching_file: File that says how batches are formed, in place of `embedded`.
+        monitoring_config_file: File that says where metrics are read; None for the
+            default path.
         upstream: Servers to forward to, in place of loading anything; or none.
         engine: What loads the models: `embedded`, or `tensorflow_model_server`.
         given: Flags that were typed, by name; the others have their defaults.
@@ -66,6 +68,7 @@ class ServerOptions:
     warnings: Sequence[str]
     embedded: EmbeddedOptions
     batching_file: pathlib.Path | None = None
+    monitoring_config_file: pathlib.Path | None = None
     upstream: tuple[str, ...] = ()
     engine: str = "embedded"
     given: Mapping[str, object] = dataclasses.field(default_factory=dict)
@@ -125,6 +128,7 @@ def parse(argv: Sequence[str] | None = None) -> ServerOptions:
             check_method_names=flags.enable_signature_method_name_check,
         ),
         batching_file=flags.batching_parameters_file or None,
+        monitoring_config_file=flags.monitoring_config_file or None,
         upstream=flags.upstream or (),
         engine=flags.engine,
         given=_given(argv),

@@ -38,7 +38,6 @@ _FLAGS = (
     _Flag("platform_config_file", str, "", "there is one platform, and it is set"),
     _Flag("per_process_gpu_memory_fraction", float, 0.0, _TENSORFLOW),
     _Flag("saved_model_tags", str, "serve", "only graphs with the tag `serve` are run"),
-    _Flag("monitoring_config_file", str, "", "there are no metrics of models yet"),
     _Flag(
         "remove_unused_fields_from_bundle_metagraph",
         switch,

@@ -23,15 +23,20 @@ class Counter:
 
     kind = "counter"
 
-    def __init__(self, name: str, label_names: Labels = ()) -> None:
+    def __init__(
+        self, name: str, label_names: Labels = (), limit: int | None = None
+    ) -> None:
         """Begins at zero.
 
         Args:
             name: As Prometheus shows it.
             label_names: What tells the numbers apart.
+            limit: How many numbers are kept, where labels come and go for ever: the
+                oldest one makes room. None for all.
         """
         self.name = name
         self._label_names = label_names
+        self._limit = limit
         self._values: dict[Labels, float] = {}
         self._lock = threading.Lock()
 
@@ -39,25 +44,29 @@ class Counter:
         """Adds to one of the numbers. From any thread."""
         with self._lock:
             self._values[labels] = self._values.get(labels, 0) + amount
+            if self._limit is not None and len(self._values) > self._limit:
+                del self._values[next(iter(self._values))]
+
+    def read(self) -> dict[Labels, float]:
+        """Returns the numbers by labels."""
+        with self._lock:
+            return dict(self._values)
 
     def samples(self) -> Iterator[str]:
         """Yields a line for each number."""
-        with self._lock:
-            values = sorted(self._values.items())
-        for labels, value in values:
+        for labels, value in sorted(self.read().items()):
             yield _line(self.name, self._label_names, labels, value)
 
 
 class Gauge:
     """Numbers that are asked for when somebody looks."""
 
-    kind = "gauge"
-
     def __init__(
         self,
         name: str,
         read: Callable[[], Mapping[Labels, float]],
         label_names: Labels = (),
+        kind: str = "gauge",
     ) -> None:
         """Makes a gauge.
 
@@ -65,8 +74,10 @@ class Gauge:
             name: As Prometheus shows it.
             read: Returns the numbers by labels.
             label_names: What tells them apart.
+            kind: `counter` where they only rise.
         """
         self.name = name
+        self.kind = kind
         self._read = read
         self._label_names = label_names
 
@@ -76,48 +87,92 @@ class Gauge:
             yield _line(self.name, self._label_names, labels, value)
 
 
+class Distribution:
+    """How many values lay below each bound. From any thread."""
+
+    __slots__ = ("_bounds", "_counts", "_lock", "_total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        """Begins without values.
+
+        Args:
+            bounds: Rising; what lies above the last is counted too.
+        """
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._total = 0.0
+        self._lock = threading.Lock()
+
+    def observe(self, value: float) -> None:
+        """Counts one value."""
+        place = bisect.bisect_left(self._bounds, value)
+        with self._lock:
+            self._counts[place] += 1
+            self._total += value
+
+    def read(self) -> tuple[list[int], float]:
+        """Returns how many values lay at or below each bound, all last; and the sum."""
+        with self._lock:
+            return list(itertools.accumulate(self._counts)), self._total
+
+
 class Histogram:
-    """How many values lay below each bound, for each combination of labels."""
+    """A distribution for each combination of labels."""
 
     kind = "histogram"
 
-    def __init__(self, name: str, label_names: Labels, bounds: Sequence[float]) -> None:
+    def __init__(
+        self,
+        name: str,
+        label_names: Labels,
+        bounds: Sequence[float],
+        limit: int | None = None,
+    ) -> None:
         """Begins without values.
 
         Args:
             name: As Prometheus shows it.
             label_names: What tells the distributions apart.
-            bounds: Rising; what lies above the last is counted too.
+            bounds: See `Distribution`.
+            limit: How many distributions are kept; see `Counter`.
         """
         self.name = name
         self._label_names = label_names
         self._bounds = bounds
+        self._limit = limit
         self._ends = [*(f"{bound:g}" for bound in bounds), "+Inf"]
-        self._counts: dict[Labels, list[int]] = {}
-        self._sums: dict[Labels, float] = {}
+        self._found: dict[Labels, Distribution] = {}
         self._lock = threading.Lock()
+
+    def of(self, *labels: str) -> Distribution:
+        """Returns the distribution of some labels; it may be kept, to look up less."""
+        found = self._found.get(labels)
+        if found is not None:
+            return found
+        with self._lock:
+            if self._limit is not None and len(self._found) >= self._limit:
+                del self._found[next(iter(self._found))]
+            return self._found.setdefault(labels, Distribution(self._bounds))
 
     def observe(self, value: float, *labels: str) -> None:
         """Counts one value. From any thread."""
-        place = bisect.bisect_left(self._bounds, value)
+        self.of(*labels).observe(value)
+
+    def counts(self) -> dict[Labels, int]:
+        """Returns how many values there were, by labels."""
         with self._lock:
-            counts = self._counts.get(labels)
-            if counts is None:
-                counts = self._counts[labels] = [0] * len(self._ends)
-                self._sums[labels] = 0.0
-            counts[place] += 1
-            self._sums[labels] += value
+            found = list(self._found.items())
+        return {labels: values.read()[0][-1] for labels, values in found}
 
     def samples(self) -> Iterator[str]:
         """Yields the lines of each distribution."""
         with self._lock:
-            found = [
-                (labels, list(counts), self._sums[labels])
-                for labels, counts in sorted(self._counts.items())
-            ]
+            found = sorted(self._found.items(), key=lambda item: item[0])
         names = (*self._label_names, "le")
-        for labels, counts, total in found:
-            below = list(itertools.accumulate(counts))
+        for labels, values in found:
+            below, total = values.read()
+            if not below[-1]:
+                continue
             for end, count in zip(self._ends, below, strict=True):
                 yield _line(f"{self.name}_bucket", names, (*labels, end), count)
             yield _line(f"{self.name}_sum", self._label_names, labels, total)

@@ -5,6 +5,7 @@ GET  /v1/models/NAME[/versions/N | /labels/L][/metadata]
 GET  /v1/models  every model and the state of its versions; TF Serving has no such list
 GET  /healthz   200 while the process lives
 GET  /readyz    200 while every model can be asked, else 503
+GET  /monitoring/prometheus/metrics
 
 It only decodes, calls and encodes; paths, order of checks, texts and layout are those
 of `tensorflow_model_server`. Large bodies are read and written in threads, element by
@@ -22,6 +23,7 @@ from typing import Any
 
 from serving import (
     json_encode,
+    monitoring_config,
     rest_body,
     rest_http,
     rest_overview,
@@ -35,10 +37,11 @@ from serving.errors import (
 )
 from serving.predictor import ModelSpec, Predictor
 from serving.rest_http import App, Receive, Response, Scope, Send
+from serving.rest_observed import observed
+from serving.server_metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)
 
-_METRICS = "/monitoring/prometheus/metrics"
 _CORS_HEADERS = (
     (b"access-control-allow-origin", b"*"),
     (b"access-control-allow-methods", b"POST, GET"),
@@ -60,6 +63,8 @@ def make_app(
     cors: bool = False,
     readiness: Callable[[], Mapping[str, Any]] = dict,
     metrics: Callable[[], str] = str,
+    metrics_path: str = monitoring_config.DEFAULT_PATH,
+    counters: ServerMetrics | None = None,
 ) -> App:
     """Returns the ASGI application that answers from `predictor`.
 
@@ -71,9 +76,12 @@ def make_app(
         cors: Whether pages of other origins may call, as
             `--rest_api_enable_cors_support`.
         readiness: What `/readyz` tells beside the models.
-        metrics: The text of `/monitoring/prometheus/metrics`; "" for no such path.
+        metrics: The text of `metrics_path`; "" for no such path.
+        metrics_path: Where it is read.
+        counters: Where calls are counted, if anywhere.
     """
-    api = _Api(predictor, ready, timeout_s, readiness, metrics)
+    api = _Api(predictor, ready, timeout_s, readiness, metrics, metrics_path)
+    answer = observed(api.answer, counters)
     headers = _CORS_HEADERS if cors else ()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,7 +91,7 @@ def make_app(
         if scope["type"] != "http":
             raise ValueError(f"Expected HTTP. Received: {scope['type']}.")
         try:
-            response = await api.answer(scope, receive)
+            response = await answer(scope, receive)
         except rest_http.ClientGoneError:
             return
         except ServingError as error:
@@ -121,12 +129,14 @@ class _Api:
         timeout_s: float,
         readiness: Callable[[], Mapping[str, Any]],
         metrics: Callable[[], str],
+        metrics_path: str,
     ) -> None:
         self._predictor = predictor
         self._ready = ready
         self._timeout_s = timeout_s
         self._told_beside = readiness
         self._metrics = metrics
+        self._metrics_path = metrics_path
 
     async def answer(self, scope: Scope, receive: Receive) -> Response:
         """Finds what the path means. Raises a `ServingError` to refuse."""
@@ -135,7 +145,8 @@ class _Api:
         method = scope["method"]
         if method in ("GET", "HEAD") and path in ("/healthz", "/readyz"):
             return self._health() if path == "/healthz" else await self._readiness()
-        if method == "GET" and path == _METRICS and (text := self._metrics()):
+        is_metrics = method == "GET" and path == self._metrics_path
+        if is_metrics and (text := self._metrics()):
             return Response(http.HTTPStatus.OK, text.encode(), b"text/plain")
         if not path.lower().startswith("/v1/"):
             return _NOT_FOUND

@@ -11,11 +11,14 @@ from serving.config_reloader import ConfigReloader
 from serving.embedded import EmbeddedPredictor
 from serving.errors import FailedPreconditionError
 from serving.flags import ServerOptions
+from serving.grpc_observed import ObservedPredictionService
 from serving.grpc_server import GrpcServer
+from serving.metrics import exposition
 from serving.model_service import ModelService
-from serving.prediction_service import PredictionService
+from serving.observed_predictor import ObservedPredictor
 from serving.predictor import Predictor
 from serving.served_models import ServedModels
+from serving.server_metrics import ServerMetrics, gauges
 from serving.version_policy import Source
 
 
@@ -23,6 +26,7 @@ class Served(Protocol):
     """What a `serving.server.Server` starts, asks and stops."""
 
     predictor: Predictor
+    counters: ServerMetrics | None
 
     def grpc_server(self) -> GrpcServer:
         """Returns the gRPC server that answers from it; it does not listen yet."""
@@ -90,20 +94,26 @@ class Embedded:
         if options.batching_file is not None:
             batching = batching_options.read(options.batching_file)
             embedded = dataclasses.replace(embedded, batching=batching)
+        counters = ServerMetrics(lambda name: name in self._embedded.versions.models)
+        self.counters: ServerMetrics | None = counters
+        self._counters = counters
         self._embedded = EmbeddedPredictor(
             models.sources,
             embedded,
             on_change=on_change,
             labelled=models.labelled,
+            metrics=counters,
         )
         self._reloader = ConfigReloader(models, self._embedded.versions)
         self._follow: asyncio.Task[None] | None = None
-        self.predictor: Predictor = self._embedded
+        self.predictor: Predictor = ObservedPredictor(self._embedded, counters)
 
     def grpc_server(self) -> GrpcServer:
         """Returns the gRPC server that answers from it; it does not listen yet."""
         return GrpcServer(
-            PredictionService(self._embedded, as_content=self._options.as_content),
+            ObservedPredictionService(
+                self._embedded, self._counters, as_content=self._options.as_content
+            ),
             ModelService(self._embedded, self._reloader),
         )
 
@@ -156,8 +166,10 @@ class Embedded:
         return {}
 
     def metrics(self) -> str:
-        """Returns no counters: there are none yet."""
-        return ""
+        """Returns all counters as Prometheus reads them."""
+        embedded = self._embedded
+        seen_now = gauges(embedded.versions.states, embedded.waiting)
+        return exposition([*self._counters.all(), *seen_now])
 
 
 def _served_models(options: ServerOptions) -> ServedModels:

@@ -13,7 +13,13 @@ from typing import Any
 import uvicorn
 import uvloop
 
-from serving import flags, listening, rest_listener, rest_server
+from serving import (
+    flags,
+    listening,
+    monitoring_config,
+    rest_listener,
+    rest_server,
+)
 from serving.errors import ServingError
 from serving.flags import ServerOptions
 from serving.grpc_server import HEALTH_NAMES
@@ -85,13 +91,16 @@ class Server:
         self._served = self._make_served()
         self._predictor = self._served.predictor
         self._grpc = self._served.grpc_server()
+        metrics_path = self._metrics_path()
         app = rest_server.make_app(
             self._predictor,
             ready=self.ready,
             timeout_s=self._options.rest_api_timeout_s,
             cors=self._options.rest_api_enable_cors_support,
             readiness=self._served.readiness,
-            metrics=self._served.metrics,
+            metrics=self._served.metrics if metrics_path else str,
+            metrics_path=metrics_path,
+            counters=self._served.counters,
         )
         rest = rest_listener.make_server(app, self._options.drain_s)
         rest_sockets = await self._listen()
@@ -121,6 +130,16 @@ class Server:
             timeout_s=self._options.rest_api_timeout_s,
             on_change=self._note_change,
         )
+
+    def _metrics_path(self) -> str:
+        """Where metrics are read; "" where the file of the flag turns them off."""
+        file = self._options.monitoring_config_file
+        if file is None:
+            return monitoring_config.DEFAULT_PATH
+        path = monitoring_config.read(file)
+        if path and self._options.rest_api_port < 0:
+            logger.warning("Metrics are read on the REST port, and there is none.")
+        return path
 
     async def _listen(self) -> list[socket.socket]:
         """Opens both ports, and returns the REST socket, if there is to be one."""

@@ -15,6 +15,7 @@ from grpc_health.v1 import health, health_pb2
 from serving.errors import ServingError
 from serving.grpc_server import GrpcServer
 from serving.predictor import Predictor
+from serving.server_metrics import ServerMetrics
 from serving.upstream_backend import Metadata
 from serving.upstream_health import HealthOptions
 from serving.upstream_pool import Pool
@@ -48,6 +49,7 @@ class Upstream:
         self._pool = Pool(addresses, options, on_change=on_change)
         self._upstream = UpstreamPredictor(self._pool, timeout_s=timeout_s)
         self.predictor: Predictor = self._upstream
+        self.counters: ServerMetrics | None = None  # each server counts its own
 
     def grpc_server(self) -> GrpcServer:
         """Returns a gRPC server that passes all calls of TF Serving's API on."""

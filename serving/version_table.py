@@ -1,5 +1,6 @@
 """What is known of the versions of all models, and which of them answer a call."""
 
+import collections
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
@@ -78,6 +79,17 @@ class VersionTable(Generic[T]):
                 name: [version.number for version in model.available()]
                 for name, model in sorted(self.models.items())
             }
+
+    def states(self) -> dict[tuple[str, ...], float]:
+        """Returns how many versions there are, by model and state."""
+        with self.lock:
+            return dict(
+                collections.Counter(
+                    (name, version.state)
+                    for name, model in self.models.items()
+                    for version in model.versions.values()
+                )
+            )
 
     def settled(self) -> bool:
         """Whether nothing waits to be loaded."""

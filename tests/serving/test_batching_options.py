@@ -33,6 +33,7 @@ def test_a_file_says_how_batches_are_formed(tmp_path):
         num_batch_threads=3,
         batch_timeout_s=0.0015,
         allowed_batch_sizes=(32, 64, 128),
+        thread_pool_name="pool",
     )
 
 
@@ -40,6 +41,7 @@ def test_what_a_file_leaves_out_is_as_tf_serving_has_it(tmp_path):
     options = read(tmp_path, "")
     assert (options.max_batch_size, options.max_request_rows) == (1000, 1000)
     assert (options.max_enqueued_batches, options.batch_timeout_s) == (10, 0)
+    assert options.thread_pool_name == "batch_threads"
 
 
 def test_large_requests_are_split_where_the_file_says_so(tmp_path):

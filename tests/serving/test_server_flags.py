@@ -51,7 +51,7 @@ EVERY_FLAG = {
     "grpc_max_threads": "8",
     "enable_model_warmup": "true",
     "num_request_iterations_for_warmup": "0",
-    "monitoring_config_file": "",
+    "monitoring_config_file": "/m.config",
     "remove_unused_fields_from_bundle_metagraph": "true",
     "prefer_tflite_model": "false",
     "num_tflite_pools": "2",

@@ -1,0 +1,105 @@
+"""The PredictionService with its calls counted, as TF Serving counts them."""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from savedmodels.protos import (
+    classification_pb2,
+    inference_pb2,
+    predict_pb2,
+    regression_pb2,
+)
+from serving.errors import ServingError
+from serving.prediction_service import PredictionService
+from serving.predictor import Predictor
+from serving.server_metrics import ServerMetrics
+
+_ENTRYPOINT = "GRPC"
+
+
+class ObservedPredictionService(PredictionService):
+    """Counts what it answers and what it refuses.
+
+    Like TF Serving it leaves GetModelMetadata out, and of MultiInference it counts the
+    examples alone.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        metrics: ServerMetrics,
+        *,
+        as_content: bool = False,
+    ) -> None:
+        """Makes the service.
+
+        Args:
+            predictor: Computes the answers.
+            metrics: Where they are counted.
+            as_content: See `PredictionService`.
+        """
+        super().__init__(predictor, as_content=as_content)
+        self._metrics = metrics
+
+    async def predict(
+        self, request: predict_pb2.PredictRequest, timeout_s: float | None
+    ) -> predict_pb2.PredictResponse:
+        """Runs one signature on one batch."""
+        return await self._counted("Predict", super().predict, request, timeout_s)
+
+    async def classify(
+        self,
+        request: classification_pb2.ClassificationRequest,
+        timeout_s: float | None,
+    ) -> classification_pb2.ClassificationResponse:
+        """Classifies tf.Examples."""
+        response = await self._counted("Classify", super().classify, request, timeout_s)
+        count = len(response.result.classifications)
+        self._metrics.took_examples(request.model_spec.name, count)
+        return response
+
+    async def regress(
+        self, request: regression_pb2.RegressionRequest, timeout_s: float | None
+    ) -> regression_pb2.RegressionResponse:
+        """Gives one value to each tf.Example."""
+        response = await self._counted("Regress", super().regress, request, timeout_s)
+        count = len(response.result.regressions)
+        self._metrics.took_examples(request.model_spec.name, count)
+        return response
+
+    async def multi_inference(
+        self, request: inference_pb2.MultiInferenceRequest, timeout_s: float | None
+    ) -> inference_pb2.MultiInferenceResponse:
+        """Runs several signatures on the same tf.Examples."""
+        response = await super().multi_inference(request, timeout_s)
+        first = response.results[0]
+        count = len(first.classification_result.classifications)
+        count = count or len(first.regression_result.regressions)
+        self._metrics.took_examples(first.model_spec.name, count)
+        return response
+
+    async def _counted(
+        self,
+        api: str,
+        method: Callable[[Any, float | None], Awaitable[Any]],
+        request: Any,
+        timeout_s: float | None,
+    ) -> Any:
+        began = time.perf_counter()
+        status = "CANCELLED"  # unless something else ends the call
+        try:
+            response = await method(request, timeout_s)
+            status = ""
+        except ServingError as error:
+            status = error.grpc_code.name
+            raise
+        except Exception:
+            status = "INTERNAL"
+            raise
+        finally:
+            if status:
+                self._metrics.ended(request.model_spec.name, status)
+        seconds = time.perf_counter() - began
+        self._metrics.answered(request.model_spec.name, api, _ENTRYPOINT, seconds)
+        return response

@@ -1,0 +1,237 @@
+"""What a server of SavedModels counts: TF Serving's metrics, and a few of its own.
+
+Names, labels, units and buckets are those of `tensorflow_model_server`, times are in
+microseconds. What TF Serving has no metric for begins with `:maaskit:`.
+
+Names that clients made up must not fill the memory: a model that nobody serves is
+counted as `(unknown)`, and of folders of versions only the newest are remembered.
+"""
+
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+
+from serving.batch_run import Task, padded_rows
+from serving.batching_options import BatchingOptions
+from serving.metrics import (
+    LATENCY_BOUNDS,
+    SIZE_BOUNDS,
+    Counter,
+    Gauge,
+    Histogram,
+    Labels,
+    Metric,
+)
+
+UNKNOWN = "(unknown)"
+_SERVING = ":tensorflow:serving:"
+_BATCHING = f"{_SERVING}batching_session:"
+_LOADING = ":tensorflow:cc:saved_model:"
+_OWN = ":maaskit:"
+# TF Serving's bounds for the time in a queue, in microseconds.
+_QUEUING_BOUNDS = tuple(100 * 1.2**power for power in range(52))
+_MAX_PATHS = 256
+# What TF Serving calls the way that it runs SavedModels.
+_RUNTIME = "TF1"
+_STATM = pathlib.Path("/proc/self/statm")
+
+
+class ServerMetrics:
+    """The counters of one server. From any thread."""
+
+    def __init__(self, knows: Callable[[str], bool] = lambda name: True) -> None:
+        """Begins at zero.
+
+        Args:
+            knows: Whether a model is served, or was; asked only about requests that
+                failed.
+        """
+        self._knows = knows
+        # Requests that were answered are in `_latency` too, and counted there alone.
+        self._ended = Counter(f"{_SERVING}request_count", ("model_name", "status"))
+        self._latency = Histogram(
+            f"{_SERVING}request_latency",
+            ("model_name", "API", "entrypoint"),
+            LATENCY_BOUNDS,
+        )
+        self._runtime = Histogram(
+            f"{_SERVING}runtime_latency",
+            ("model_name", "API", "runtime"),
+            LATENCY_BOUNDS,
+        )
+        self._examples = Histogram(
+            f"{_SERVING}request_example_counts", ("model",), SIZE_BOUNDS
+        )
+        self._all_examples = Counter(
+            f"{_SERVING}request_example_count_total", ("model",)
+        )
+        self._warmup = Histogram(
+            f"{_SERVING}model_warmup_latency",
+            ("model_path", "status"),
+            LATENCY_BOUNDS,
+            _MAX_PATHS,
+        )
+        self._loads = Counter(
+            f"{_LOADING}load_attempt_count", ("model_path", "status"), _MAX_PATHS
+        )
+        self._load_latency = Counter(
+            f"{_LOADING}load_latency", ("model_path",), _MAX_PATHS
+        )
+        self._logged = Counter(
+            f"{_SERVING}request_log_count", ("model_name", "status_code")
+        )
+        self._batching = _BatchingMetrics()
+
+    def all(self) -> list[Metric]:
+        """Returns the metrics, for `metrics.exposition`."""
+        return [
+            Gauge(
+                self._ended.name, self._requests, ("model_name", "status"), "counter"
+            ),
+            self._latency,
+            self._runtime,
+            self._examples,
+            self._all_examples,
+            self._warmup,
+            self._loads,
+            self._load_latency,
+            self._logged,
+            *self._batching.all(),
+        ]
+
+    def answered(self, model: str, api: str, entrypoint: str, seconds: float) -> None:
+        """Counts a request that a model answered.
+
+        Args:
+            model: Its name.
+            api: As in Predict on gRPC and predict on REST.
+            entrypoint: GRPC or REST.
+            seconds: How long it took.
+        """
+        self._latency.of(model, api, entrypoint).observe(seconds * 1e6)
+
+    def ended(self, model: str, status: str) -> None:
+        """Counts a request by its status alone: one that failed, or ran nothing.
+
+        Args:
+            model: The name that the client gave; "" where it gave none.
+            status: gRPC status, as in NOT_FOUND.
+        """
+        known = not model or self._knows(model)
+        self._ended.add(model if known else UNKNOWN, status)
+
+    def ran(self, model: str, api: str, seconds: float) -> None:
+        """Counts the time that a request took without its protocol, queue included."""
+        self._runtime.of(model, api, _RUNTIME).observe(seconds * 1e6)
+
+    def took_examples(self, model: str, count: int) -> None:
+        """Counts the tf.Examples of a request that was answered."""
+        self._examples.observe(count, model)
+        self._all_examples.add(model, amount=count)
+
+    def loaded(self, path: pathlib.Path, seconds: float | None) -> None:
+        """Counts an attempt to load a version.
+
+        Args:
+            path: Its folder.
+            seconds: How long it took; None where it failed.
+        """
+        self._loads.add(str(path), "fail" if seconds is None else "success")
+        if seconds is not None:
+            self._load_latency.add(str(path), amount=round(seconds * 1e6))
+
+    def warmed_up(self, path: pathlib.Path, status: str, seconds: float) -> None:
+        """Counts the replay of a version's warm-up requests.
+
+        Args:
+            path: The version's folder.
+            status: gRPC status of the replay.
+            seconds: How long it took.
+        """
+        self._warmup.observe(seconds * 1e6, str(path), status)
+
+    def logged(self, model: str, status: str) -> None:
+        """Counts a request that was to be logged; `status` says whether it was."""
+        self._logged.add(model, status)
+
+    def of_batches(self, options: BatchingOptions) -> "BatchCounts":
+        """Returns what is told of the queues with some options."""
+        return BatchCounts(self._batching, options)
+
+    def _requests(self) -> dict[Labels, float]:
+        requests = self._ended.read()
+        for (model, *_), count in self._latency.counts().items():
+            requests[model, "OK"] = requests.get((model, "OK"), 0) + count
+        return requests
+
+
+class _BatchingMetrics:
+    """The metrics of all queues together."""
+
+    def __init__(self) -> None:
+        self.queuing = Histogram(
+            f"{_BATCHING}queuing_latency", ("thread_pool_name",), _QUEUING_BOUNDS
+        )
+        self.padding = Histogram(
+            f"{_BATCHING}padding_size", ("execution_batch_size",), SIZE_BOUNDS
+        )
+        self.input_size = Histogram(f"{_BATCHING}input_batch_size", (), SIZE_BOUNDS)
+        self.processed = Histogram(f"{_BATCHING}processed_batch_size", (), SIZE_BOUNDS)
+        # Each batch is one run, so it is counted once.
+        self.runs = Gauge(
+            f"{_BATCHING}wrapped_run_count", self.processed.counts, kind="counter"
+        )
+
+    def all(self) -> list[Metric]:
+        return [self.queuing, self.runs, self.padding, self.input_size, self.processed]
+
+
+class BatchCounts:
+    """Counts what passes through a queue. Implements `batcher.BatchObserver`."""
+
+    def __init__(self, metrics: _BatchingMetrics, options: BatchingOptions) -> None:
+        self._waits = metrics.queuing.of(options.thread_pool_name)
+        self._inputs = metrics.input_size.of()
+        self._processed = metrics.processed.of()
+        self._padding = metrics.padding
+        self._sizes = options.allowed_batch_sizes
+
+    def submitted(self, rows: int) -> None:
+        """Counts a request."""
+        self._inputs.observe(rows)
+
+    def started(self, tasks: Sequence[Task], now: float) -> None:
+        """Counts a batch, and how long each of its requests waited."""
+        rows = padded_rows(tasks, self._sizes)
+        self._processed.observe(rows)
+        for task in tasks:
+            self._waits.observe((now - task.since) * 1e6)
+        if self._sizes:  # without, there would be a distribution for each size
+            padding = rows - sum(task.rows for task in tasks)
+            self._padding.observe(padding, str(rows))
+
+
+def gauges(
+    versions: Callable[[], Mapping[Labels, float]],
+    waiting: Callable[[], Mapping[Labels, float]],
+) -> list[Metric]:
+    """Returns the metrics that are read when somebody looks.
+
+    Args:
+        versions: Returns how many versions there are by model and state.
+        waiting: Returns how many requests wait by model and signature.
+    """
+    return [
+        Gauge(f"{_OWN}versions", versions, ("model_name", "state")),
+        Gauge(f"{_OWN}queue_depth", waiting, ("model_name", "signature_name")),
+        Gauge(f"{_OWN}resident_memory_bytes", _resident),
+    ]
+
+
+def _resident() -> dict[Labels, float]:
+    """The memory that this process holds; nothing where there is no /proc."""
+    try:
+        pages = int(_STATM.read_text().split()[1])
+    except OSError:
+        return {}
+    return {(): pages * os.sysconf("SC_PAGE_SIZE")}
