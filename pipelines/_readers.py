@@ -4,7 +4,8 @@
     .npy .npz            an array for the only input, or one for each alias
     .jsonl               an instance a line, as in TF Serving's `instances`
     .txt                 a text a line, for an only input of strings
-    .tfrecord            a tf.Example a record; shards (-00000-of-00004) too
+    .tfrecord            a tf.Example a record, or a request that a server logged, with
+                         all its rows; shards (-00000-of-00004) too
 
 Every reader streams: memory holds one instance, whatever the size of the file.
 """
@@ -16,9 +17,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from pipelines import _arrays, _images, _inputs, _tfrecord
+from pipelines import _arrays, _images, _inputs, _logged
 from pipelines._images import Note
 from pipelines._inputs import Inputs, MismatchError, UnreadableError
+from savedmodels import tfrecord
 from savedmodels.errors import UsageError
 from serving.servable import SignatureInfo
 
@@ -81,7 +83,7 @@ def count(path: pathlib.Path, signature: SignatureInfo) -> int:
             return _arrays.count(path, signature)
         if kind(path.name) == "tfrecord":
             with path.open("rb") as file:
-                return _tfrecord.count(file)
+                return tfrecord.count(file)
         if kind(path.name) in ("jsonl", "text"):
             with path.open("rb") as file:
                 chunks = iter(lambda: file.read(1 << 20), b"")
@@ -160,18 +162,29 @@ def _records(
     path: pathlib.Path, signature: SignatureInfo, note: Note
 ) -> Iterator[Item]:
     with path.open("rb") as file:
-        records = _tfrecord.read(file)
+        records = tfrecord.read(file)
         while True:
             try:
                 record = next(records)
             except StopIteration:
                 return
-            except _tfrecord.TFRecordError as error:
+            except tfrecord.TFRecordError as error:
                 raise UnreadableError(str(error)) from error
             if record is None:
                 yield UnreadableError("The record does not fit its checksum.")
                 continue
-            try:
-                yield None, _images.from_example(record, signature, note)
-            except (MismatchError, UnreadableError) as error:
-                yield error
+            for item in _of_record(record, signature, note):
+                yield item if isinstance(item, Exception) else (None, item)
+
+
+def _of_record(
+    record: bytes, signature: SignatureInfo, note: Note
+) -> Iterator[Inputs | MismatchError | UnreadableError]:
+    log = _logged.read(record)
+    if log is not None:
+        yield from _logged.instances(log, signature, note)
+        return
+    try:
+        yield _images.from_example(record, signature, note)
+    except (MismatchError, UnreadableError) as error:
+        yield error

@@ -1,5 +1,10 @@
-"""The PredictionService with its calls counted, as TF Serving counts them."""
+"""The PredictionService with its calls counted, as TF Serving counts them, and logged.
 
+Those that were answered and drawn by chance are written where the model's
+`logging_config` says.
+"""
+
+import functools
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -10,9 +15,11 @@ from savedmodels.protos import (
     predict_pb2,
     regression_pb2,
 )
+from serving import request_log_record
 from serving.errors import ServingError
 from serving.prediction_service import PredictionService
 from serving.predictor import Predictor
+from serving.request_log import RequestLog
 from serving.server_metrics import ServerMetrics
 
 _ENTRYPOINT = "GRPC"
@@ -29,6 +36,7 @@ class ObservedPredictionService(PredictionService):
         self,
         predictor: Predictor,
         metrics: ServerMetrics,
+        log: RequestLog,
         *,
         as_content: bool = False,
     ) -> None:
@@ -37,10 +45,12 @@ class ObservedPredictionService(PredictionService):
         Args:
             predictor: Computes the answers.
             metrics: Where they are counted.
+            log: Where they are written.
             as_content: See `PredictionService`.
         """
         super().__init__(predictor, as_content=as_content)
         self._metrics = metrics
+        self._log = log
 
     async def predict(
         self, request: predict_pb2.PredictRequest, timeout_s: float | None
@@ -77,6 +87,7 @@ class ObservedPredictionService(PredictionService):
         count = len(first.classification_result.classifications)
         count = count or len(first.regression_result.regressions)
         self._metrics.took_examples(first.model_spec.name, count)
+        self._logged("multi_inference_log", first.model_spec.name, request, response)
         return response
 
     async def _counted(
@@ -102,4 +113,13 @@ class ObservedPredictionService(PredictionService):
                 self._metrics.ended(request.model_spec.name, status)
         seconds = time.perf_counter() - began
         self._metrics.answered(request.model_spec.name, api, _ENTRYPOINT, seconds)
+        self._logged(f"{api.lower()}_log", request.model_spec.name, request, response)
         return response
+
+    def _logged(self, kind: str, model: str, request: Any, response: Any) -> None:
+        if options := self._log.sampled(model):
+            size = request.ByteSize() + response.ByteSize()
+            make = functools.partial(
+                request_log_record.of_messages, kind, request, response
+            )
+            self._log.offer(model, options, size, make)

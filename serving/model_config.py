@@ -8,6 +8,10 @@ model_config_list {
     model_platform: "tensorflow"
     model_version_policy { specific { versions: 3 versions: 4 } }
     version_labels { key: "stable" value: 3 }
+    logging_config {
+      log_collector_config { type: "tfrecord" filename_prefix: "/logs/mnist" }
+      sampling_config { sampling_rate: 0.01 }
+    }
   }
 }
 ```
@@ -22,10 +26,12 @@ from collections.abc import Mapping
 from savedmodels.protos import model_server_config_pb2
 from serving import text_config
 from serving.errors import InvalidRequestError
+from serving.request_log import RequestLogOptions
 from serving.version_policy import ALL, Source, VersionPolicy
 
 PLATFORM = "tensorflow"
 _MODEL_TYPES = {1: PLATFORM}  # of ModelType; the field is deprecated
+_LOG_COLLECTORS = ("", "tfrecord")
 _FILE_SCHEME = "file://"
 
 
@@ -38,14 +44,14 @@ class ModelConfig:
         platform: Always "tensorflow", once it is checked.
         source: Where its versions lie, and which of them to load.
         labels: Version label to version number.
-        logs_requests: Whether `logging_config` asks for its requests to be logged.
+        request_log: What `logging_config` says of its requests; None for no log.
     """
 
     name: str
     platform: str
     source: Source
     labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    logs_requests: bool = False
+    request_log: RequestLogOptions | None = None
 
 
 def read(path: pathlib.Path) -> dict[str, ModelConfig]:
@@ -133,7 +139,7 @@ def _model(
         platform=_platform(config),
         source=Source(base_path, _policy(config)),
         labels=dict(config.version_labels),
-        logs_requests=config.HasField("logging_config"),
+        request_log=_request_log(config),
     )
 
 
@@ -170,6 +176,32 @@ def _platform(config: model_server_config_pb2.ModelConfig) -> str:
             f"ModelServerConfig::model_type choice {config.model_type} not supported."
         )
     return _MODEL_TYPES[config.model_type]
+
+
+def _request_log(
+    config: model_server_config_pb2.ModelConfig,
+) -> RequestLogOptions | None:
+    logging_config = config.logging_config
+    collector = logging_config.log_collector_config
+    rate = logging_config.sampling_config.sampling_rate
+    if collector.type not in _LOG_COLLECTORS:
+        raise InvalidRequestError(
+            f"Cannot find LogCollector::Factory for type: {collector.type}. Model "
+            f'{config.name} can have its requests logged as "tfrecord" alone.'
+        )
+    if not 0 <= rate <= 1:
+        raise InvalidRequestError(
+            f"Expected the sampling_rate of model {config.name} to be 0 to 1. "
+            f"Got {rate:g}"
+        )
+    if not rate:
+        return None
+    if not collector.filename_prefix:
+        raise InvalidRequestError(
+            f"Model {config.name} has a sampling_rate, but its log_collector_config "
+            "has no filename_prefix to write to."
+        )
+    return RequestLogOptions(pathlib.Path(collector.filename_prefix), rate)
 
 
 def _policy(config: model_server_config_pb2.ModelConfig) -> VersionPolicy:

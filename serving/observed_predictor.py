@@ -1,9 +1,12 @@
 """A `Predictor` that tells what it was asked, for protocols without messages."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from serving import request_log_record
 from serving.predictor import (
     Classification,
     ModelSpec,
@@ -12,17 +15,27 @@ from serving.predictor import (
     Regression,
     VersionStatus,
 )
+from serving.request_log import RequestLog
 from serving.servable import SignatureInfo
 from serving.server_metrics import ServerMetrics
 
 
 class ObservedPredictor:
-    """Implements `Predictor` by another one, and counts the examples it is given."""
+    """Implements `Predictor` by another one; counts examples, logs what is sampled."""
 
-    def __init__(self, predictor: Predictor, metrics: ServerMetrics) -> None:
-        """Takes the predictor that answers, and where to count."""
+    def __init__(
+        self, predictor: Predictor, metrics: ServerMetrics, log: RequestLog
+    ) -> None:
+        """Wraps a predictor.
+
+        Args:
+            predictor: Answers.
+            metrics: Where examples are counted.
+            log: Where requests are written, with their answers.
+        """
         self._predictor = predictor
         self._metrics = metrics
+        self._log = log
 
     async def predict(
         self,
@@ -33,9 +46,17 @@ class ObservedPredictor:
         timeout_s: float | None = None,
     ) -> Prediction:
         """Runs one signature on one batch. See `Predictor.predict`."""
-        return await self._predictor.predict(
+        answer = await self._predictor.predict(
             spec, inputs, output_filter=output_filter, timeout_s=timeout_s
         )
+        if options := self._log.sampled(spec.name):
+            size = request_log_record.size(inputs)
+            size += request_log_record.size(answer.outputs)
+            make = functools.partial(
+                request_log_record.of_prediction, spec, inputs, output_filter, answer
+            )
+            self._log.offer(spec.name, options, size, make)
+        return answer
 
     async def classify(
         self,
@@ -46,7 +67,8 @@ class ObservedPredictor:
     ) -> Classification:
         """Classifies serialized tf.Examples. See `Predictor.classify`."""
         answer = await self._predictor.classify(spec, examples, timeout_s=timeout_s)
-        self._metrics.took_examples(spec.name, len(examples))
+        make = request_log_record.of_classification
+        self._took(spec, examples, functools.partial(make, spec, examples, answer))
         return answer
 
     async def regress(
@@ -58,7 +80,8 @@ class ObservedPredictor:
     ) -> Regression:
         """Gives one value to each serialized tf.Example. See `Predictor.regress`."""
         answer = await self._predictor.regress(spec, examples, timeout_s=timeout_s)
-        self._metrics.took_examples(spec.name, len(examples))
+        make = request_log_record.of_regression
+        self._took(spec, examples, functools.partial(make, spec, examples, answer))
         return answer
 
     async def signatures(
@@ -76,3 +99,12 @@ class ObservedPredictor:
     def models(self) -> Mapping[str, bool]:
         """Returns every known model's name, and whether a version is AVAILABLE."""
         return self._predictor.models()
+
+    def _took(
+        self, spec: ModelSpec, examples: Sequence[bytes], make: Callable[[], Any]
+    ) -> None:
+        """Counts and perhaps logs a request of examples that was answered."""
+        self._metrics.took_examples(spec.name, len(examples))
+        if options := self._log.sampled(spec.name):
+            size = sum(map(len, examples))
+            self._log.offer(spec.name, options, size, make)

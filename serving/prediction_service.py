@@ -54,7 +54,7 @@ class PredictionService:
             timeout_s=timeout_s,
         )
         response = predict_pb2.PredictResponse()
-        _fill_spec(
+        fill_spec(
             response.model_spec, spec, prediction.version, prediction.signature_name
         )
         for alias, array in prediction.outputs.items():
@@ -74,8 +74,8 @@ class PredictionService:
             spec, serialized_examples(request.input), timeout_s=timeout_s
         )
         response = classification_pb2.ClassificationResponse()
-        _fill_spec(response.model_spec, spec, answer.version, answer.signature_name)
-        _fill_classifications(response.result, answer)
+        fill_spec(response.model_spec, spec, answer.version, answer.signature_name)
+        fill_classifications(response.result, answer)
         return response
 
     async def regress(
@@ -87,8 +87,8 @@ class PredictionService:
             spec, serialized_examples(request.input), timeout_s=timeout_s
         )
         response = regression_pb2.RegressionResponse()
-        _fill_spec(response.model_spec, spec, answer.version, answer.signature_name)
-        _fill_regressions(response.result, answer)
+        fill_spec(response.model_spec, spec, answer.version, answer.signature_name)
+        fill_regressions(response.result, answer)
         return response
 
     async def multi_inference(
@@ -105,13 +105,13 @@ class PredictionService:
         for task, answer in zip(tasks, answers, strict=True):
             result = response.results.add()
             name = answer.signature_name
-            _fill_spec(result.model_spec, task.spec, answer.version, name)
+            fill_spec(result.model_spec, task.spec, answer.version, name)
             if isinstance(answer, Classification):
                 result.classification_result.SetInParent()
-                _fill_classifications(result.classification_result, answer)
+                fill_classifications(result.classification_result, answer)
             else:
                 result.regression_result.SetInParent()
-                _fill_regressions(result.regression_result, answer)
+                fill_regressions(result.regression_result, answer)
         return response
 
     async def get_model_metadata(
@@ -215,25 +215,28 @@ def _fill_info(proto: meta_graph_pb2.TensorInfo, info: TensorInfo) -> None:
         proto.tensor_shape.dim.add(size=-1 if size is None else size)
 
 
-def _fill_classifications(
+def fill_classifications(
     proto: classification_pb2.ClassificationResult, answer: Classification
 ) -> None:
+    """Puts an answer into a message that is empty."""
     for pairs in answer.results:
         classes = proto.classifications.add().classes
         for label, score in pairs:
             classes.add(label=label, score=score)
 
 
-def _fill_regressions(
+def fill_regressions(
     proto: regression_pb2.RegressionResult, answer: Regression
 ) -> None:
+    """Puts an answer into a message that is empty."""
     for value in answer.values:
         proto.regressions.add(value=value)
 
 
-def _fill_spec(
+def fill_spec(
     proto: model_pb2.ModelSpec, spec: ModelSpec, version: int, signature_name: str
 ) -> None:
+    """Says in an answer which version and signature gave it."""
     proto.name = spec.name
     # The version that answered, which the client may have left open.
     proto.version.value = version

@@ -17,6 +17,7 @@ from serving.metrics import exposition
 from serving.model_service import ModelService
 from serving.observed_predictor import ObservedPredictor
 from serving.predictor import Predictor
+from serving.request_log import RequestLog
 from serving.served_models import ServedModels
 from serving.server_metrics import ServerMetrics, gauges
 from serving.version_policy import Source
@@ -96,6 +97,7 @@ class Embedded:
             embedded = dataclasses.replace(embedded, batching=batching)
         counters = ServerMetrics(lambda name: name in self._embedded.versions.models)
         self.counters: ServerMetrics | None = counters
+        self._log = RequestLog(models.request_log, counters)
         self._counters = counters
         self._embedded = EmbeddedPredictor(
             models.sources,
@@ -106,13 +108,18 @@ class Embedded:
         )
         self._reloader = ConfigReloader(models, self._embedded.versions)
         self._follow: asyncio.Task[None] | None = None
-        self.predictor: Predictor = ObservedPredictor(self._embedded, counters)
+        self.predictor: Predictor = ObservedPredictor(
+            self._embedded, counters, self._log
+        )
 
     def grpc_server(self) -> GrpcServer:
         """Returns the gRPC server that answers from it; it does not listen yet."""
         return GrpcServer(
             ObservedPredictionService(
-                self._embedded, self._counters, as_content=self._options.as_content
+                self._embedded,
+                self._counters,
+                self._log,
+                as_content=self._options.as_content,
             ),
             ModelService(self._embedded, self._reloader),
         )
@@ -131,6 +138,7 @@ class Embedded:
             self._follow.cancel()
         # Versions may take a moment to close: off the event loop.
         await asyncio.to_thread(self._embedded.stop)
+        await asyncio.to_thread(self._log.close)
 
     def settled(self) -> bool:
         """Whether all versions that were there at the start are loaded or failed."""

@@ -1,15 +1,13 @@
 """Which models are to be served, and what their version labels mean, at each moment."""
 
-import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from serving import model_config
 from serving.errors import FailedPreconditionError
 from serving.model_config import ModelConfig
+from serving.request_log import RequestLogOptions
 from serving.version_policy import Source
-
-logger = logging.getLogger(__name__)
 
 Available = Mapping[str, Sequence[int]]
 
@@ -54,6 +52,11 @@ class ServedModels:
         configs = self.configs or {}
         return configs[name].labels.get(label) if name in configs else None
 
+    def request_log(self, name: str) -> RequestLogOptions | None:
+        """Returns how requests of a model are logged, or None."""
+        config = (self._configs or {}).get(name)
+        return config.request_log if config else None
+
     def replace(
         self, configs: Mapping[str, ModelConfig], available: Available
     ) -> set[str]:
@@ -78,13 +81,6 @@ class ServedModels:
             for config in configs.values():
                 labels = before[config.name].labels if config.name in before else {}
                 self._check_labels(config, labels, available.get(config.name, ()))
-            for config in configs.values():
-                logged = config.name in before and before[config.name].logs_requests
-                if config.logs_requests and not logged:
-                    logger.warning(
-                        "Model %s has a logging_config: requests are not logged yet",
-                        config.name,
-                    )
             self._configs = dict(configs)
         return configs.keys() - known
 

@@ -13,6 +13,8 @@ from pipelines import _sources
 from pipelines._inputs import MismatchError
 from pipelines._sources import Refusal, Row
 from savedmodels.errors import UsageError
+from savedmodels.protos import prediction_log_pb2
+from serving import tensor_codec
 
 X = signature({"x": info("float32", None)})
 IMAGE = signature({"image": info("uint8", None, 2, 2, 1)})
@@ -178,6 +180,45 @@ def test_records_are_read_and_bad_ones_refused(tmp_path, name):
     assert "not a tf.Example" in reasons[0]
     assert "Received: `y`" in reasons[1]
     assert "cut short" in reasons[2]
+
+
+def logged(**inputs: object) -> bytes:
+    log = prediction_log_pb2.PredictionLog()
+    log.predict_log.request.model_spec.name = "any"
+    log.log_metadata.timestamp_secs = 1  # in the field where a tf.Example has its own
+    for alias, value in inputs.items():
+        tensor_codec.encode_into(log.predict_log.request.inputs[alias], value)
+    return log.SerializeToString()
+
+
+def test_logged_requests_are_read_row_by_row(tmp_path):
+    classify = prediction_log_pb2.PredictionLog()
+    for x in (4.0, 5.0):
+        inputs = classify.classify_log.request.input.example_list.examples.add()
+        inputs.ParseFromString(example(x=[x]))
+    records = [
+        logged(x=np.float32([1, 2])),
+        logged(x=np.float32([[3]])),
+        logged(y=np.float32([3])),
+        logged(x=np.array([b"text"], object)),
+        classify.SerializeToString(),
+        prediction_log_pb2.PredictionLog(session_run_log={}).SerializeToString(),
+    ]
+    items = read(write_tfrecord(tmp_path / "log.tfrecord", records), X)
+    rows = [item for item in items if isinstance(item, Row)]
+    assert [float(row.inputs["x"]) for row in rows] == [1, 2, 4, 5]
+    reasons = [item.reason for item in items if isinstance(item, Refusal)]
+    assert "shape [1]" in reasons[0]
+    assert "Received: `y`" in reasons[1]
+    assert "`x` must be float32" in reasons[2]
+    assert "session_run_log" in reasons[3]
+
+
+def test_texts_of_logged_requests_are_read(tmp_path):
+    texts = signature({"text": info("string", None)})
+    records = [logged(text=np.array([b"a", b"bc"], object))]
+    items = read(write_tfrecord(tmp_path / "log.tfrecord", records), texts)
+    assert [row.inputs["text"].item() for row in items] == [b"a", b"bc"]
 
 
 def test_a_damaged_file_is_refused_and_the_others_read(tmp_path):

@@ -8,6 +8,7 @@ from google.protobuf import text_format
 from savedmodels.protos import model_server_config_pb2
 from serving import model_config
 from serving.errors import FailedPreconditionError, InvalidRequestError
+from serving.request_log import RequestLogOptions
 from serving.served_models import ServedModels
 from serving.version_policy import ALL, LATEST, Source, VersionPolicy
 
@@ -182,8 +183,31 @@ def test_models_with_a_new_name_are_told_and_sources_follow():
     assert set(models.sources()) == {"c"}
 
 
-def test_request_logging_does_not_stop_a_model_but_is_not_done_yet(caplog):
+LOGGED = (
+    'logging_config {{ log_collector_config {{ type: "{}" filename_prefix: "{}" }} '
+    "sampling_config {{ sampling_rate: {} }} }}"
+)
+
+
+def test_a_logging_config_says_where_requests_go_and_how_many():
     models = ServedModels()
-    for _ in range(2):
-        models.replace(configs(model("m", "logging_config {}")), {})
-    assert caplog.text.count("requests are not logged yet") == 1
+    models.replace(configs(model("m", LOGGED.format("", "/logs/m", 0.25))), {})
+    assert models.request_log("m") == RequestLogOptions(pathlib.Path("/logs/m"), 0.25)
+    assert models.request_log("other") is None
+    for nothing in ("", "logging_config {}", LOGGED.format("", "/logs/m", 0)):
+        models.replace(configs(model("m", nothing)), {})
+        assert models.request_log("m") is None
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        (("kafka", "/a", 1), "Cannot find LogCollector::Factory for type: kafka"),
+        (("", "/a", 1.5), "sampling_rate of model m to be 0 to 1. Got 1.5"),
+        (("", "/a", "nan"), "Got nan"),
+        (("tfrecord", "", 1), "has no filename_prefix"),
+    ],
+)
+def test_a_logging_config_that_cannot_be_followed_is_refused(said, text):
+    with pytest.raises(InvalidRequestError, match=text):
+        configs(model("m", LOGGED.format(*said)))

@@ -1,4 +1,4 @@
-"""TFRecord files, read without TensorFlow.
+"""TFRecord files, read and written without TensorFlow.
 
 A file is records one after the other, all integers little-endian:
 
@@ -60,6 +60,13 @@ def count(file: BinaryIO) -> int:
     except TFRecordError:
         pass  # `read` tells of it, where it can also be written down.
     return records
+
+
+def framed(data: bytes) -> bytes:
+    """Returns one record, as it stands in a file."""
+    length = len(data).to_bytes(8, "little")
+    header = length + _FOOTER.pack(masked_crc32c(length))
+    return b"".join((header, data, _FOOTER.pack(masked_crc32c(data))))
 
 
 def _data_length(header: bytes) -> int:
