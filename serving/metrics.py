@@ -78,12 +78,12 @@ class Gauge:
         """
         self.name = name
         self.kind = kind
-        self._read = read
+        self.read = read
         self._label_names = label_names
 
     def samples(self) -> Iterator[str]:
         """Yields a line for each number."""
-        for labels, value in sorted(self._read().items()):
+        for labels, value in sorted(self.read().items()):
             yield _line(self.name, self._label_names, labels, value)
 
 

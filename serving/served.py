@@ -121,7 +121,7 @@ class Embedded:
                 self._log,
                 as_content=self._options.as_content,
             ),
-            ModelService(self._embedded, self._reloader),
+            ModelService(self._embedded, self._reloader, metric=self._counters.value),
         )
 
     def start(self) -> None:

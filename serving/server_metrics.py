@@ -9,6 +9,7 @@ counted as `(unknown)`, and of folders of versions only the newest are remembere
 
 import os
 import pathlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from serving.batch_run import Task, padded_rows
@@ -98,6 +99,20 @@ class ServerMetrics:
             self._logged,
             *self._batching.all(),
         ]
+
+    def value(self, name: str) -> int:
+        """Returns the sum of a counter's numbers, 0 for one that there is not.
+
+        Args:
+            name: As TF Serving has it, as in `/tensorflow/serving/request_count`.
+        """
+        wanted = re.sub(r"\W", ":", name)
+        return sum(
+            int(number)
+            for metric in self.all()
+            if metric.name == wanted and not isinstance(metric, Histogram)
+            for number in metric.read().values()
+        )
 
     def answered(self, model: str, api: str, entrypoint: str, seconds: float) -> None:
         """Counts a request that a model answered.

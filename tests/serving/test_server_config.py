@@ -72,6 +72,7 @@ def test_a_config_file_says_which_models_versions_and_labels(tmp_path, base_path
         config.name, config.base_path = "renamed", str(base_path)
         config.model_platform = "tensorflow"
         stub = model_service_pb2_grpc.ModelServiceStub(server.channel)
+        file.unlink()  # at its next look the server would go back to what it says
         stub.HandleReloadConfigRequest(request, timeout=20)
         status = get_model_status_pb2.GetModelStatusRequest()
         status.model_spec.name = "renamed"

@@ -9,6 +9,8 @@ from server_process import publish, serving
 from savedmodels.protos import (
     classification_pb2,
     inference_pb2,
+    model_management_pb2,
+    model_service_pb2_grpc,
     prediction_service_pb2_grpc,
     regression_pb2,
 )
@@ -224,6 +226,25 @@ def test_loads_warm_ups_and_failures_are_counted_where_the_file_says(
     latency = f':tensorflow:cc:saved_model:load_latency{{model_path="{path}"}}'
     assert 0 < now[latency] < 60e6
     assert now[':maaskit:versions{model_name="default",state="END"}'] == 1
+
+
+def test_a_reload_tells_by_how_much_it_raised_a_counter(tmp_path, digits_litert):
+    publish(digits_litert, tmp_path / "digits", 1)
+    request = model_management_pb2.ReloadConfigRequest()
+    for name in ("one", "two"):
+        config = request.config.model_config_list.config.add()
+        config.name, config.base_path = name, str(tmp_path / "digits")
+        config.model_platform = "tensorflow"
+    loads = "/tensorflow/cc/saved_model/load_attempt_count"
+    request.metric_names.extend([loads, "/tensorflow/serving/request_count", "/no"])
+    with serving(f"--model_base_path={tmp_path / 'digits'}") as server:
+        stub = model_service_pb2_grpc.ModelServiceStub(server.channel)
+        metrics = stub.HandleReloadConfigRequest(request, timeout=20).metric
+    assert {metric.name: metric.int64_value_increase for metric in metrics} == {
+        "/no": 0,
+        loads: 2,
+        "/tensorflow/serving/request_count": 0,
+    }
 
 
 @pytest.mark.parametrize(
