@@ -42,6 +42,12 @@ class Response:
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
+def json_response(text: str, status: http.HTTPStatus = http.HTTPStatus.OK) -> Response:
+    """Returns a response of JSON text."""
+    # What a client sent may hold lone surrogates, and error texts quote it.
+    return Response(status, text.encode("utf-8", "replace"))
+
+
 def header(scope: Scope, name: bytes) -> str:
     """Returns all values of a request header, joined by commas; "" without any."""
     values = [value for key, value in scope["headers"] if key == name]

@@ -6,6 +6,7 @@ GET  /v1/models  every model and the state of its versions; TF Serving has no su
 GET  /healthz   200 while the process lives
 GET  /readyz    200 while every model can be asked, else 503
 GET  /monitoring/prometheus/metrics
+GET  /openapi.json  all of this for the models that are loaded
 
 It only decodes, calls and encodes; paths, order of checks, texts and layout are those
 of `tensorflow_model_server`. Large bodies are read and written in threads, element by
@@ -15,7 +16,6 @@ element of an outermost list (40 ms/MB) and making an array of all (10 ms/MB).
 
 import asyncio
 import http
-import json
 import logging
 import re
 from collections.abc import Callable, Mapping
@@ -36,8 +36,9 @@ from serving.errors import (
     UnavailableError,
 )
 from serving.predictor import ModelSpec, Predictor
-from serving.rest_http import App, Receive, Response, Scope, Send
+from serving.rest_http import App, Receive, Response, Scope, Send, json_response
 from serving.rest_observed import observed
+from serving.rest_pages import Pages
 from serving.server_metrics import ServerMetrics
 
 logger = logging.getLogger(__name__)
@@ -80,7 +81,8 @@ def make_app(
         metrics_path: Where it is read.
         counters: Where calls are counted, if anywhere.
     """
-    api = _Api(predictor, ready, timeout_s, readiness, metrics, metrics_path)
+    pages = Pages(predictor, ready, readiness, metrics, metrics_path)
+    api = _Api(predictor, pages, timeout_s)
     answer = observed(api.answer, counters)
     headers = _CORS_HEADERS if cors else ()
 
@@ -122,34 +124,18 @@ def make_app(
 class _Api:
     """What each path answers."""
 
-    def __init__(
-        self,
-        predictor: Predictor,
-        ready: Callable[[], bool],
-        timeout_s: float,
-        readiness: Callable[[], Mapping[str, Any]],
-        metrics: Callable[[], str],
-        metrics_path: str,
-    ) -> None:
+    def __init__(self, predictor: Predictor, pages: Pages, timeout_s: float) -> None:
         self._predictor = predictor
-        self._ready = ready
+        self._pages = pages
         self._timeout_s = timeout_s
-        self._told_beside = readiness
-        self._metrics = metrics
-        self._metrics_path = metrics_path
 
     async def answer(self, scope: Scope, receive: Receive) -> Response:
         """Finds what the path means. Raises a `ServingError` to refuse."""
         raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
         path = raw_path.decode("latin-1")
         method = scope["method"]
-        if method in ("GET", "HEAD") and path in ("/healthz", "/readyz"):
-            return self._health() if path == "/healthz" else await self._readiness()
-        is_metrics = method == "GET" and path == self._metrics_path
-        if is_metrics and (text := self._metrics()):
-            return Response(http.HTTPStatus.OK, text.encode(), b"text/plain")
         if not path.lower().startswith("/v1/"):
-            return _NOT_FOUND
+            return await self._pages.answer(method, path) or _NOT_FOUND
         if method == "OPTIONS":
             return _options(scope)
         if method == "POST" and (call := rest_paths.CALL.fullmatch(path)):
@@ -159,7 +145,7 @@ class _Api:
         if method == "GET" and (question := rest_paths.QUESTION.fullmatch(path)):
             # Where nothing can be listed the answer is TF Serving's: no name was given.
             if not any(question.groups()) and self._predictor.models():
-                return _json(await rest_overview.models(self._predictor))
+                return json_response(await rest_overview.models(self._predictor))
             spec = rest_paths.model_spec(question)
             answer = self._metadata if question[4] else self._status
             return await answer(spec)
@@ -178,7 +164,7 @@ class _Api:
             raise DeadlineExceededError(
                 f"Timed out: no answer within {self._timeout_s:g} s."
             ) from error
-        return _json(text)
+        return json_response(text)
 
     async def _predict(self, spec: ModelSpec, body: bytes) -> str:
         try:
@@ -215,23 +201,11 @@ class _Api:
     async def _status(self, spec: ModelSpec) -> Response:
         # A label is ignored, as TF Serving does: all versions are listed.
         versions = await self._predictor.status(spec.name, spec.version)
-        return _json(json_encode.status(versions))
+        return json_response(json_encode.status(versions))
 
     async def _metadata(self, spec: ModelSpec) -> Response:
         version, signatures = await self._predictor.signatures(spec)
-        return _json(json_encode.metadata(spec.name, version, signatures))
-
-    def _health(self) -> Response:
-        return _json(json.dumps({"status": "alive"}))
-
-    async def _readiness(self) -> Response:
-        is_ready = self._ready()
-        text = await rest_overview.readiness(
-            self._predictor, is_ready, self._told_beside()
-        )
-        if is_ready:
-            return _json(text)
-        return _json(text, http.HTTPStatus.SERVICE_UNAVAILABLE)
+        return json_response(json_encode.metadata(spec.name, version, signatures))
 
 
 def _with_signature(spec: ModelSpec, name: str) -> ModelSpec:
@@ -245,10 +219,5 @@ def _options(scope: Scope) -> Response:
     raise InvalidRequestError("An OPTIONS request needs an Origin of http or https.")
 
 
-def _json(text: str, status: http.HTTPStatus = http.HTTPStatus.OK) -> Response:
-    # What a client sent may hold lone surrogates, and error texts quote it.
-    return Response(status, text.encode("utf-8", "replace"))
-
-
 def _error(status: http.HTTPStatus, text: str) -> Response:
-    return _json(json_encode.error(text), status)
+    return json_response(json_encode.error(text), status)

@@ -1,0 +1,149 @@
+"""The OpenAPI document names what is served, and what it says of it is true."""
+
+import json
+
+import pytest
+from numpy_predictor import NumpyPredictor, ask, running
+
+from serving.errors import ServableNotFoundError
+
+ONE_OF_EACH = {"integer": 1, "number": 0.5, "boolean": True, "string": "text"}
+
+
+@pytest.fixture(scope="module")
+def document(ports):
+    status, headers, body = ask(ports[1], "GET", "/openapi.json")
+    assert (status, headers["Content-Type"]) == (200, "application/json")
+    return json.loads(body)
+
+
+def value_of(schema):
+    """Some value that a schema describes; of several, the first."""
+    if "anyOf" in schema:
+        return value_of(schema["anyOf"][0])
+    if "enum" in schema:
+        return schema["enum"][0]
+    if schema["type"] == "array":
+        return [value_of(schema["items"])] * schema.get("minItems", 1)
+    if schema["type"] == "object":
+        properties = schema.get("properties", {})
+        return {name: value_of(properties[name]) for name in schema.get("required", ())}
+    return ONE_OF_EACH[schema["type"]]
+
+
+def fits(value, schema, document):
+    """Whether a value is what a schema describes, as far as these schemas go."""
+    if "$ref" in schema:
+        _, *keys = schema["$ref"].split("/")
+        found = document
+        for key in keys:
+            found = found[key]
+        return fits(value, found, document)
+    if "anyOf" in schema:
+        return any(fits(value, way, document) for way in schema["anyOf"])
+    kinds = {
+        "array": list,
+        "object": dict,
+        "string": str,
+        "integer": int,
+        "number": (int, float),
+        "boolean": bool,
+    }
+    if not isinstance(value, kinds[schema["type"]]):
+        return False
+    if isinstance(value, list):
+        least, most = schema.get("minItems", 0), schema.get("maxItems", 1e9)
+        items = schema["items"]
+        return least <= len(value) <= most and all(
+            fits(v, items, document) for v in value
+        )
+    if isinstance(value, dict):
+        properties = schema.get("properties", {})
+        return set(schema.get("required", [])) <= value.keys() and all(
+            fits(value[name], each, document)
+            for name, each in properties.items()
+            if name in value
+        )
+    return True
+
+
+def answer_of(port, path, operation, method):
+    """Calls a path as its description says, and returns what it answers."""
+    body = None
+    if method == "post":
+        schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        body = value_of(schema)
+        if "classify" in path or "regress" in path:  # examples describe no features
+            body["examples"] = [{"x": 0.5}]
+    path = path.replace("{version}", "1")
+    return ask(port, method.upper(), path, body)
+
+
+def test_every_path_can_be_called_and_answers_what_is_said(ports, document):
+    paths = document["paths"]
+    assert len(paths) > 40
+    for path, operations in paths.items():
+        if "{version}" in path:
+            assert operations["parameters"][0]["name"] == "version"
+        for method in operations.keys() - {"parameters"}:
+            operation = operations[method]
+            status, headers, body = answer_of(ports[1], path, operation, method)
+            assert status == 200, (path, body)
+            (kind, media) = next(iter(operation["responses"]["200"]["content"].items()))
+            assert headers["Content-Type"] == kind
+            if kind == "application/json":
+                assert fits(json.loads(body), media["schema"], document), (path, body)
+
+
+@pytest.mark.parametrize("way", range(2))
+def test_rows_and_columns_of_every_model_are_described(ports, document, store, way):
+    for model in sorted(path.name for path in store.iterdir()):
+        operation = document["paths"][f"/v1/models/{model}:predict"]["post"]
+        schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        body = value_of(schema["anyOf"][-2 + way])
+        assert ("instances" in body) is (way == 0)
+        if model == "examples":
+            continue  # its last signature takes serialized examples, not any text
+        answer = ask(ports[1], "POST", f"/v1/models/{model}:predict", body)
+        assert answer[0] == 200, (model, body, answer[2])
+        answered = operation["responses"]["200"]["content"]["application/json"]
+        assert fits(json.loads(answer[2]), answered["schema"], document)
+
+
+def test_a_request_that_the_description_excludes_is_refused(ports, document):
+    path = "/v1/models/digits:predict"
+    content = document["paths"][path]["post"]["requestBody"]["content"]
+    schema = content["application/json"]["schema"]
+    body = value_of(schema)
+    assert fits(body, schema, document)
+    body["instances"][0].pop()  # a row of pixels too few
+    assert not fits(body, schema, document)
+    assert ask(ports[1], "POST", path, body)[0] == 400
+
+
+def test_calls_that_no_signature_serves_are_not_named(document):
+    paths = document["paths"]
+    assert "/v1/models/examples:classify" in paths
+    assert "/v1/models/examples:regress" in paths
+    assert "/v1/models/digits:classify" not in paths
+
+
+class WithoutVersions(NumpyPredictor):
+    """Knows a model of which nothing is loaded."""
+
+    async def signatures(self, spec):
+        raise ServableNotFoundError(f"Servable not found: {spec.name}")
+
+    def models(self):
+        return {"a b/c": False}
+
+
+def test_a_model_without_versions_is_named_with_its_state_alone():
+    with running(WithoutVersions()) as port:
+        _, _, body = ask(port, "GET", "/openapi.json")
+    paths = json.loads(body)["paths"]
+    assert sorted(path for path in paths if "a%20b%2Fc" in path) == [
+        "/v1/models/a%20b%2Fc",
+        "/v1/models/a%20b%2Fc/versions/{version}",
+    ]
+    assert not any("monitoring" in path for path in paths)
