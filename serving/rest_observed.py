@@ -16,7 +16,8 @@ _ENTRYPOINT = "REST"
 _CALL = re.compile(
     r"/v\d/models/([^/:]+)(?:.*[:/](classify|regress|predict|infer))?", re.IGNORECASE
 )
-_API = re.compile(r"/v\d/", re.IGNORECASE)
+# Not the probes of `/v2/health`, which would outnumber everything.
+_API = re.compile(r"/v1/|/v2/models/", re.IGNORECASE)
 
 
 def observed(answer: Answer, metrics: ServerMetrics | None) -> Answer:

@@ -6,6 +6,7 @@ GET  /v1/models  every model and the state of its versions; TF Serving has no su
 GET  /healthz   200 while the process lives
 GET  /readyz    200 while every model can be asked, else 503
 GET  /monitoring/prometheus/metrics
+/v2/...             the Open Inference Protocol, of `v2_rest`
 GET  /openapi.json  all of this for the models that are loaded
 
 It only decodes, calls and encodes; paths, order of checks, texts and layout are those
@@ -28,6 +29,7 @@ from serving import (
     rest_http,
     rest_overview,
     rest_paths,
+    v2_rest,
 )
 from serving.errors import (
     DeadlineExceededError,
@@ -40,6 +42,7 @@ from serving.rest_http import App, Receive, Response, Scope, Send, json_response
 from serving.rest_observed import observed
 from serving.rest_pages import Pages
 from serving.server_metrics import ServerMetrics
+from serving.v2_rest import V2
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +85,8 @@ def make_app(
         counters: Where calls are counted, if anywhere.
     """
     pages = Pages(predictor, ready, readiness, metrics, metrics_path)
-    api = _Api(predictor, pages, timeout_s)
+    v2 = V2(predictor, ready, timeout_s)
+    api = _Api(predictor, pages, v2, timeout_s)
     answer = observed(api.answer, counters)
     headers = _CORS_HEADERS if cors else ()
 
@@ -109,12 +113,13 @@ def make_app(
                 "Internal error, logged by the server.",
             )
         late = response.status == DeadlineExceededError.http_status
+        more = (*headers, *response.headers)
         response = Response(
             response.status,
             response.body,
             response.content_type,
             # What is left of a late body would be taken for the next request.
-            (*headers, (b"connection", b"close")) if late else headers,
+            (*more, (b"connection", b"close")) if late else more,
         )
         await rest_http.send(scope, send, response)
 
@@ -124,9 +129,12 @@ def make_app(
 class _Api:
     """What each path answers."""
 
-    def __init__(self, predictor: Predictor, pages: Pages, timeout_s: float) -> None:
+    def __init__(
+        self, predictor: Predictor, pages: Pages, v2: V2, timeout_s: float
+    ) -> None:
         self._predictor = predictor
         self._pages = pages
+        self._v2 = v2
         self._timeout_s = timeout_s
 
     async def answer(self, scope: Scope, receive: Receive) -> Response:
@@ -134,6 +142,8 @@ class _Api:
         raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
         path = raw_path.decode("latin-1")
         method = scope["method"]
+        if v2_rest.PREFIX.match(path):
+            return await self._v2.answer(path, scope, receive)
         if not path.lower().startswith("/v1/"):
             return await self._pages.answer(method, path) or _NOT_FOUND
         if method == "OPTIONS":

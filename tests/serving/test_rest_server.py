@@ -214,7 +214,7 @@ def test_a_request_that_is_refused_gets_the_status_and_text(
     assert text in answer[1]
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v2/models/x", "/favicon.ico"])
+@pytest.mark.parametrize("path", ["/", "/v1", "/v3/models/x", "/favicon.ico"])
 def test_a_path_outside_v1_is_not_found_as_html(port, path):
     status, headers, body = ask(port, "GET", path)
     assert (status, headers["Content-Type"]) == (404, "text/html")
