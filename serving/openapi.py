@@ -10,7 +10,7 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
-from serving import json_schema
+from serving import json_schema, v2_schema
 from serving.errors import ServingError
 from serving.json_schema import Schema
 from serving.predictor import ModelSpec, Predictor
@@ -74,7 +74,8 @@ async def document(predictor: Predictor, metrics_path: str) -> str:
             "openapi": "3.0.3",
             "info": {
                 "title": "maaskit",
-                "description": "TF Serving's REST API over the models that are loaded.",
+                "description": "The models that are loaded, over TF Serving's REST "
+                "API and the Open Inference Protocol.",
                 "version": _version(),
             },
             "paths": paths,
@@ -91,6 +92,10 @@ def _of_the_server(metrics_path: str) -> dict[str, Any]:
         "/readyz": _get("Whether some model can be asked", _OBJECT),
         "/openapi.json": _get("This document", _OBJECT),
         "/v1/models": _get("Every model, and the state of its versions", _OBJECT),
+        "/v2": _get("This server, by the Open Inference Protocol", _OBJECT),
+        "/v2/health/live": _get("Whether the process lives", _OBJECT),
+        "/v2/health/ready": _get("Whether some model can be asked", _OBJECT),
+        "/v2/models": _get("Names of the models", _OBJECT),
     }
     if metrics_path:
         told = "What Prometheus reads"
@@ -119,11 +124,26 @@ def _of_model(name: str, signatures: Mapping[str, SignatureInfo]) -> dict[str, A
                     json_schema.examples_request(list(found)),
                     json_schema.examples_response(method),
                 )
+    paths |= _v2_of_model(name, signatures.get(DEFAULT_SIGNATURE))
     for path, operations in paths.items():
         if "{version}" in path:
             operations["parameters"] = [
                 {"name": "version", "in": "path", "required": True, "schema": _VERSION}
             ]
+    return paths
+
+
+def _v2_of_model(name: str, signature: SignatureInfo | None) -> dict[str, Any]:
+    """The paths of one model in the Open Inference Protocol."""
+    infer = v2_schema.infer(signature) if signature else None
+    if infer is None:
+        return {}
+    newest = f"/v2/models/{urllib.parse.quote(name, safe='')}"
+    paths: dict[str, Any] = {}
+    for path in (newest, newest + "/versions/{version}"):
+        paths[path] = _get(f"What {name} takes and returns", _OBJECT)
+        paths[f"{path}/ready"] = _get(f"Whether {name} can be asked", _OBJECT)
+        paths[f"{path}/infer"] = _post(f"Run {name}", *infer)
     return paths
 
 
