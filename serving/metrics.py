@@ -61,12 +61,13 @@ class Counter:
 class Gauge:
     """Numbers that are asked for when somebody looks."""
 
+    kind = "gauge"
+
     def __init__(
         self,
         name: str,
         read: Callable[[], Mapping[Labels, float]],
         label_names: Labels = (),
-        kind: str = "gauge",
     ) -> None:
         """Makes a gauge.
 
@@ -74,10 +75,8 @@ class Gauge:
             name: As Prometheus shows it.
             read: Returns the numbers by labels.
             label_names: What tells them apart.
-            kind: `counter` where they only rise.
         """
         self.name = name
-        self.kind = kind
         self.read = read
         self._label_names = label_names
 
@@ -85,6 +84,12 @@ class Gauge:
         """Yields a line for each number."""
         for labels, value in sorted(self.read().items()):
             yield _line(self.name, self._label_names, labels, value)
+
+
+class Tally(Gauge):
+    """Such numbers, where they only rise."""
+
+    kind = "counter"
 
 
 class Distribution:

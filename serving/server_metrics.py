@@ -22,6 +22,7 @@ from serving.metrics import (
     Histogram,
     Labels,
     Metric,
+    Tally,
 )
 
 UNKNOWN = "(unknown)"
@@ -86,9 +87,7 @@ class ServerMetrics:
     def all(self) -> list[Metric]:
         """Returns the metrics, for `metrics.exposition`."""
         return [
-            Gauge(
-                self._ended.name, self._requests, ("model_name", "status"), "counter"
-            ),
+            Tally(self._ended.name, self._requests, ("model_name", "status")),
             self._latency,
             self._runtime,
             self._examples,
@@ -193,9 +192,7 @@ class _BatchingMetrics:
         self.input_size = Histogram(f"{_BATCHING}input_batch_size", (), SIZE_BOUNDS)
         self.processed = Histogram(f"{_BATCHING}processed_batch_size", (), SIZE_BOUNDS)
         # Each batch is one run, so it is counted once.
-        self.runs = Gauge(
-            f"{_BATCHING}wrapped_run_count", self.processed.counts, kind="counter"
-        )
+        self.runs = Tally(f"{_BATCHING}wrapped_run_count", self.processed.counts)
 
     def all(self) -> list[Metric]:
         return [self.queuing, self.runs, self.padding, self.input_size, self.processed]

@@ -12,6 +12,7 @@ from serving.metrics import (
     Histogram,
     Labels,
     Metric,
+    Tally,
     exposition,
 )
 
@@ -65,12 +66,6 @@ class BackendCounters:
         }
 
 
-class _Tally(Gauge):
-    """Numbers that only rise, and are asked for when somebody looks."""
-
-    kind = "counter"
-
-
 class Registry:
     """The counters of all upstream servers, by address."""
 
@@ -85,9 +80,9 @@ class Registry:
         ejections = self._each(lambda c: c.ejections)
         self.metrics: tuple[Metric, ...] = (
             Gauge(f"{_PREFIX}ready", ready, one),
-            _Tally(f"{_PREFIX}request_count", self._answers, ("backend", "status")),
-            _Tally(f"{_PREFIX}retry_count", retries, one),
-            _Tally(f"{_PREFIX}ejection_count", ejections, one),
+            Tally(f"{_PREFIX}request_count", self._answers, ("backend", "status")),
+            Tally(f"{_PREFIX}retry_count", retries, one),
+            Tally(f"{_PREFIX}ejection_count", ejections, one),
             latency,
         )
 

@@ -196,6 +196,16 @@ def test_versions_memory_and_queues_are_told_as_they_are_now(ports):
     assert numbers(ports[1])[queue] == 0
 
 
+def test_each_metric_is_of_the_kind_that_tf_serving_says(ports):
+    body = ask(ports[1], "GET", PATH)[2].decode()
+    kinds = dict(line.split()[2:] for line in body.splitlines() if line[0] == "#")
+    assert kinds[f"{SERVING}request_count"] == "counter"
+    assert kinds[f"{SERVING}request_latency"] == "histogram"
+    assert kinds[f"{BATCHING}wrapped_run_count"] == "counter"
+    assert kinds[":tensorflow:cc:saved_model:load_latency"] == "counter"
+    assert kinds[":maaskit:versions"] == "gauge"
+
+
 def test_only_the_newest_of_endless_labels_are_kept():
     counter = Counter("c", ("path",), limit=3)
     histogram = Histogram("h", ("path",), [1.0], limit=3)
