@@ -12,8 +12,10 @@ from savedmodels.protos import (
     predict_pb2,
     regression_pb2,
 )
+from serving import v2_protos
 from serving.model_service import ModelService
 from serving.prediction_service import PredictionService
+from serving.v2_service import InferenceService
 
 Method: TypeAlias = Callable[[Any, float | None], Awaitable[Any]]
 # Name of the call to its method, and the classes of its request and its response.
@@ -48,6 +50,26 @@ def of_prediction(service: PredictionService) -> Methods:
             get_model_metadata_pb2.GetModelMetadataRequest,
             get_model_metadata_pb2.GetModelMetadataResponse,
         ),
+    }
+
+
+def of_inference(service: InferenceService) -> Methods:
+    """Returns the methods of `inference.GRPCInferenceService`."""
+    methods = {
+        "ServerLive": service.server_live,
+        "ServerReady": service.server_ready,
+        "ModelReady": service.model_ready,
+        "ServerMetadata": service.server_metadata,
+        "ModelMetadata": service.model_metadata,
+        "ModelInfer": service.model_infer,
+    }
+    return {
+        name: (
+            method,
+            getattr(v2_protos, f"{name}Request"),
+            getattr(v2_protos, f"{name}Response"),
+        )
+        for name, method in methods.items()
     }
 
 

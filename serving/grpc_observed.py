@@ -97,23 +97,9 @@ class ObservedPredictionService(PredictionService):
         request: Any,
         timeout_s: float | None,
     ) -> Any:
-        began = time.perf_counter()
-        status = "CANCELLED"  # unless something else ends the call
-        try:
-            response = await method(request, timeout_s)
-            status = ""
-        except ServingError as error:
-            status = error.grpc_code.name
-            raise
-        except Exception:
-            status = "INTERNAL"
-            raise
-        finally:
-            if status:
-                self._metrics.ended(request.model_spec.name, status)
-        seconds = time.perf_counter() - began
-        self._metrics.answered(request.model_spec.name, api, _ENTRYPOINT, seconds)
-        self._logged(f"{api.lower()}_log", request.model_spec.name, request, response)
+        model = request.model_spec.name
+        response = await counted(self._metrics, model, api, method(request, timeout_s))
+        self._logged(f"{api.lower()}_log", model, request, response)
         return response
 
     def _logged(self, kind: str, model: str, request: Any, response: Any) -> None:
@@ -123,3 +109,32 @@ class ObservedPredictionService(PredictionService):
                 request_log_record.of_messages, kind, request, response
             )
             self._log.offer(model, options, size, make)
+
+
+async def counted(
+    metrics: ServerMetrics, model: str, api: str, call: Awaitable[Any]
+) -> Any:
+    """Returns what a call over gRPC answers, and counts how it ended.
+
+    Args:
+        metrics: Where it is counted.
+        model: The name that the request gives.
+        api: What metrics call it.
+        call: Returns the answer, or raises a `ServingError`.
+    """
+    began = time.perf_counter()
+    status = "CANCELLED"  # unless something else ends the call
+    try:
+        response = await call
+        status = ""
+    except ServingError as error:
+        status = error.grpc_code.name
+        raise
+    except Exception:
+        status = "INTERNAL"
+        raise
+    finally:
+        if status:
+            metrics.ended(model, status)
+    metrics.answered(model, api, _ENTRYPOINT, time.perf_counter() - began)
+    return response

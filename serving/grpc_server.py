@@ -21,11 +21,13 @@ from serving.grpc_methods import Method, Methods
 from serving.grpc_options import GrpcOptions
 from serving.model_service import ModelService
 from serving.prediction_service import PredictionService
+from serving.v2_service import InferenceService
 
 logger = logging.getLogger(__name__)
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
+INFERENCE_SERVICE = "inference.GRPCInferenceService"
 # TF Serving's binary knows the services to health checks by these names.
 HEALTH_NAMES = ("PredictionService", "ModelService", PREDICTION_SERVICE, MODEL_SERVICE)
 
@@ -51,6 +53,7 @@ class GrpcServer:
         self,
         prediction_service: PredictionService | None = None,
         model_service: ModelService | None = None,
+        inference_service: InferenceService | None = None,
         *,
         forward: Forward | None = None,
         health_servicer: health.aio.HealthServicer | None = None,
@@ -60,6 +63,7 @@ class GrpcServer:
         Args:
             prediction_service: Answers its calls, or None where others do.
             model_service: Likewise.
+            inference_service: Likewise.
             forward: Answers every other call of TF Serving's API, as bytes.
             health_servicer: Answers health checks; None for one that only knows what
                 `set_health` tells.
@@ -77,6 +81,9 @@ class GrpcServer:
         if model_service:
             methods = grpc_methods.of_model(model_service)
             handlers.append(self._handlers(MODEL_SERVICE, methods))
+        if inference_service:
+            methods = grpc_methods.of_inference(inference_service)
+            handlers.append(self._handlers(INFERENCE_SERVICE, methods))
         if forward:
             handlers.append(_Forwarding(self._forwarded(forward)))
         self._all_handlers = tuple(handlers)

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 _MAX_WAITING = 1000
 _MAX_WAITING_BYTES = 64 * 2**20
+_CLOSE_S = 10.0  # a disk that hangs must not keep the server from ending
 _MAX_FILE_BYTES = 64 * 2**20
 
 
@@ -124,12 +125,12 @@ class RequestLog:
             self._metrics.logged(model, "RESOURCE_EXHAUSTED")
 
     def close(self) -> None:
-        """Writes what waits, and closes the files."""
+        """Writes what waits, as far as the disk takes it, and closes the files."""
         with self._changed:
             self._closing = True
             self._changed.notify()
         if self._writer is not None:
-            self._writer.join()
+            self._writer.join(_CLOSE_S)
 
     def _write_all(self) -> None:
         """What the thread does: writes until it is told to end, and all is written."""

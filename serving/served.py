@@ -20,6 +20,7 @@ from serving.predictor import Predictor
 from serving.request_log import RequestLog
 from serving.served_models import ServedModels
 from serving.server_metrics import ServerMetrics, gauges
+from serving.v2_service import InferenceService
 from serving.version_policy import Source
 
 
@@ -122,6 +123,7 @@ class Embedded:
                 as_content=self._options.as_content,
             ),
             ModelService(self._embedded, self._reloader, metric=self._counters.value),
+            InferenceService(self.predictor, self.ready, self._counters),
         )
 
     def start(self) -> None:

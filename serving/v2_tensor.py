@@ -124,6 +124,26 @@ def from_raw(data: bytes, alias: str, name: str, shape: Sequence[int]) -> np.nda
     return _shaped(np.frombuffer(data, dtype), alias, shape)
 
 
+def from_values(
+    values: Sequence[Any], alias: str, name: str, shape: Sequence[int]
+) -> np.ndarray:
+    """Returns an array from a message's typed values; the rest as for `from_json`."""
+    dtype = _DTYPES[name]
+    if name == BYTES:
+        array = np.empty(len(values), np.object_)
+        array[:] = values
+        return _shaped(array, alias, shape)
+    array = np.array(values, None if values else dtype)
+    if dtype.kind in "iu" and array.size:
+        limits = np.iinfo(dtype)
+        if array.min() < limits.min or array.max() > limits.max:
+            raise InvalidRequestError(
+                f"Input `{alias}` must be {name}. "
+                f"Received: values from {array.min()} to {array.max()}."
+            )
+    return _shaped(array.astype(dtype), alias, shape)
+
+
 def to_raw(array: np.ndarray) -> bytes:
     """Returns an array as raw bytes."""
     if array.dtype != np.object_:
