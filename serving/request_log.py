@@ -1,8 +1,9 @@
 """Requests and their answers on disk, as `logging_config` of a model asks for.
 
 They are PredictionLogs in TFRecord files, so a file can be a version's warm-up
-requests, or be scored. A thread of its own writes them: a disk that is slow, full or
-gone costs log records, which are counted, and never a request.
+requests, if it has no more than the 1000 that are allowed, or be scored. A thread of
+its own writes them: a disk that is slow, full or gone costs log records, which are
+counted, and never a request.
 """
 
 import collections

@@ -3,7 +3,8 @@
 import re
 import time
 import urllib.parse
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
 
 from serving.errors import ServingError
 from serving.rest_http import ClientGoneError, Receive, Response, Scope
@@ -38,9 +39,17 @@ def observed(answer: Answer, metrics: ServerMetrics | None) -> Answer:
         call = _CALL.match(raw_path.decode("latin-1"))
         model = urllib.parse.unquote(call[1]) if call else ""
         began = time.perf_counter()
+
+        async def received() -> MutableMapping[str, Any]:
+            # As in TF Serving, the time that a client takes to send is not counted.
+            nonlocal began
+            message = await receive()
+            began = time.perf_counter()
+            return message
+
         status = "CANCELLED"  # unless something else ends the call
         try:
-            response = await answer(scope, receive)
+            response = await answer(scope, received)
             status = "OK"
         except ServingError as error:
             status = error.grpc_code.name

@@ -2,13 +2,15 @@
 
 import pathlib
 import signal
+import subprocess
+import sys
 import threading
 
 import grpc
 import numpy as np
 import pytest
 from numpy_predictor import ask
-from server_process import publish, serving, soon
+from server_process import ROOT, publish, serving, soon
 
 from pipelines import score
 from savedmodels import tfrecord
@@ -19,7 +21,7 @@ from savedmodels.protos import (
     prediction_service_pb2_grpc,
     regression_pb2,
 )
-from serving import tensor_codec
+from serving import servable, tensor_codec, warmup
 from serving.grpc_client import GrpcClient
 from serving.metrics import exposition
 from serving.request_log import RequestLog, RequestLogOptions
@@ -143,6 +145,35 @@ def test_a_model_whose_config_changes_gets_another_file(tmp_path):
     assert [path.name[:4] for path in sorted(tmp_path.iterdir())] == ["a-m-", "b-m-"]
 
 
+WRITES_FOR_EVER = """
+import itertools, pathlib, sys
+from serving.request_log_file import RequestLogFile
+file = RequestLogFile(pathlib.Path(sys.argv[1]), "m", 1_000_000)
+for number in itertools.count():
+    file.write(b"%9d" % number * 5000)
+    if number == 10:
+        print("begun", flush=True)
+"""
+
+
+def test_a_killed_process_leaves_files_of_whole_records(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITES_FOR_EVER, str(tmp_path / "log")],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout.readline() == b"begun\n"
+    soon(lambda: len(list(tmp_path.iterdir())) > 2)
+    process.kill()
+    process.wait()
+    found = []
+    for path in sorted(tmp_path.iterdir()):
+        with path.open("rb") as file:
+            found += read(file)
+    assert found == [b"%9d" % number * 5000 for number in range(len(found))]
+    assert len(found) > 40
+
+
 def config_of(tmp_path, **models):
     """A config that logs every request of each model."""
     entries = []
@@ -222,14 +253,8 @@ def check_warm_up_and_scores(tf, tmp_path, version):
     extra = tmp_path / "warm" / "half" / "1" / "assets.extra"
     extra.mkdir()
     file.rename(extra / "tf_serving_warmup_requests")
-    with serving(f"--store={tmp_path / 'warm'}") as server:
-        metrics = server.get("/monitoring/prometheus/metrics")[1].decode()
-        assert 'status="OK"' in [
-            label
-            for line in metrics.splitlines()
-            if line.startswith(":tensorflow:serving:model_warmup_latency_count")
-            for label in line.split("}")[0].split(",")
-        ]
+    loaded = servable.load(extra.parent, "half", 1)
+    assert warmup.replay(loaded, extra.parent) == 2
     (extra / "tf_serving_warmup_requests").rename(tmp_path / "again.tfrecord")
     output = tmp_path / "scores.csv"
     given = [f"--input={tmp_path / 'again.tfrecord'}", f"--output={output}"]

@@ -1,5 +1,8 @@
 """A server counts what it does, under TF Serving's names and in bounded memory."""
 
+import socket
+import time
+
 import grpc
 import numpy as np
 import pytest
@@ -100,6 +103,20 @@ def test_calls_of_both_protocols_are_counted_and_timed(ports, rise):
     assert rose[f"{BATCHING}wrapped_run_count"] == 4
     pool = 'thread_pool_name="model_server_batch_threads"'
     assert rose[f"{BATCHING}queuing_latency_count{{{pool}}}"] == 4
+
+
+def test_the_time_that_a_client_takes_to_send_is_not_counted(ports, rise):
+    body = b'{"instances": [1]}'
+    head = (
+        "POST /v1/models/half_plus_two:predict HTTP/1.1\r\nHost: x\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", ports[1]), timeout=10) as client:
+        client.sendall(head.encode() + body[:5])
+        time.sleep(1.5)
+        client.sendall(body[5:])
+        assert client.recv(100).startswith(b"HTTP/1.1 200")
+    assert rise()[latency("half_plus_two", "predict", "REST", "_sum")] < 1e6
 
 
 def test_examples_are_counted_once_a_request(ports, stub, rise):
