@@ -6,6 +6,7 @@ import struct
 import numpy as np
 import pytest
 from numpy_predictor import NumpyPredictor, ask, running
+from server_process import serving
 
 from serving.predictor import VersionStatus
 
@@ -253,3 +254,13 @@ def test_a_length_of_the_json_that_cannot_be_is_refused(ports, size):
     answer = ask(ports[1], "POST", f"{HALF}/infer", {"inputs": [X]}, headers)
     assert answer[0] == 400
     assert "Inference-Header-Content-Length must be" in json.loads(answer[2])["error"]
+
+
+def test_a_server_that_forwards_answers_it_too(ports):
+    with serving(f"--upstream=127.0.0.1:{ports[0]}") as server:
+        port = int(server.rest_port)
+        assert infer(port, HALF, X)[1]["outputs"][0]["data"] == [2.5, 3.0, 4.5]
+        assert get(port, HALF) == get(ports[1], HALF)
+        assert get(port, "/v2/health/ready")[0] == 200
+        assert get(port, f"{HALF}/versions/9/ready")[0] == 404
+        assert "/v2" in get(port, "/openapi.json")[1]["paths"]
