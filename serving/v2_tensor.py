@@ -176,4 +176,9 @@ def _shaped(flat: np.ndarray, alias: str, shape: Sequence[int]) -> np.ndarray:
             f"Input `{alias}` has the shape {list(shape)}, so it must have "
             f"{math.prod(shape)} values. Received: {flat.size}."
         )
-    return flat.reshape(shape)
+    try:
+        return flat.reshape(shape)
+    except (ValueError, OverflowError) as error:  # too many axes, or too long ones
+        raise InvalidRequestError(
+            f"Input `{alias}` has a shape that no tensor can have: {error}."
+        ) from error

@@ -1,6 +1,7 @@
 """The Open Inference Protocol over REST, asked as clients of KServe and Triton ask."""
 
 import json
+import random
 import struct
 
 import numpy as np
@@ -205,6 +206,8 @@ def test_what_is_not_ready_yet_is_a_503():
                 (X | {"datatype": "INT32"}, "`x` must be FP32. Received: INT32"),
                 (X | {"datatype": "FP8"}, "unknown datatype"),
                 (X | {"shape": [2]}, "must have 2 values. Received: 3"),
+                (X | {"shape": [3] + 70 * [1]}, "that no tensor can have"),
+                (X | {"shape": [0, 2**63], "data": []}, "that no tensor can have"),
                 (X | {"shape": None}, "must have a `shape`"),
                 (X | {"shape": [-3]}, "must have a `shape`"),
                 (X | {"data": ["a", 1, 2]}, "is not of expected type: fp32"),
@@ -264,3 +267,31 @@ def test_a_server_that_forwards_answers_it_too(ports):
         assert get(port, "/v2/health/ready")[0] == 200
         assert get(port, f"{HALF}/versions/9/ready")[0] == 404
         assert "/v2" in get(port, "/openapi.json")[1]["paths"]
+
+
+def test_any_bytes_are_answered_and_never_with_a_500(ports):
+    generator = random.Random(1)
+    a = raw_input("a", "FP32", [1, 2], 8)
+    text = raw_input("text", "BYTES", [1], 5)
+    seeds = [
+        ("half_plus_two", {"id": "1", "inputs": [X], "outputs": [{"name": "y"}]}, b""),
+        ("multi_io", {"inputs": [a, tensor("b", "INT32", [1], [3])]}, bytes(8)),
+        ("echo", {"inputs": [text]}, b"\x01\0\0\0a"),
+    ]
+    for _ in range(1500):
+        model, document, raw = generator.choice(seeds)
+        body = bytearray(json.dumps(document).encode())
+        size = len(body)
+        for _ in range(generator.randrange(1, 5)):
+            place = generator.randrange(len(body))
+            if generator.random() < 0.5:
+                body[place] = generator.choice(b'{}[]",:019.-eEnull\\u\xff tb')
+            else:
+                end = generator.randrange(place, len(body))
+                body[place:place] = body[place:end]
+        headers = {"Inference-Header-Content-Length": str(size)} if raw else {}
+        path = f"/v2/models/{model}/infer"
+        status, _, answer = ask(ports[1], "POST", path, bytes(body) + raw, headers)
+        if status != 200:
+            assert list(json.loads(answer)) == ["error"]
+            assert status == 400, (bytes(body), answer)
