@@ -1,7 +1,7 @@
 """Messages of the Open Inference Protocol's gRPC service, `inference.*`.
 
-No package on the Python package index that serves them comes without a server of its
-own, so they are described here, with the names and numbers of the specification:
+Packages that have them bring a whole client or server along, so they are described
+here, with the names and numbers of the specification:
 github.com/kserve/open-inference-protocol, specification/protocol.
 """
 
