@@ -17,6 +17,8 @@ HOST      ?= 127.0.0.1
 PORT      ?= 8500
 REST_PORT ?= 8501
 STRATEGY  ?= auto
+# Processes that run tests; those of one file stay together. 1 shows output as it comes.
+PROCESSES ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 
 # The shell reads it as a variable of its own: a text may hold quotes.
 export INPUT
@@ -91,7 +93,7 @@ check: $(READY) ## lint, format, types, import direction
 	@$(PYTHON) -m pytest -q tests/test_layers.py
 
 test: $(READY) ## the fast tests; TESTS=tests/serving narrows them
-	@$(PYTHON) -m pytest -m 'not slow and not gpu and not network' $(TESTS)
+	@$(PYTHON) -m pytest -n $(if $(filter 1,$(PROCESSES)),0,$(PROCESSES)) --dist loadfile -m 'not slow and not gpu and not network' $(TESTS)
 
 test-slow: $(READY) ## the tests that take minutes
 	@$(PYTHON) -m pytest -m slow $(TESTS)
