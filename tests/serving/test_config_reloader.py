@@ -107,7 +107,8 @@ def served():
 def labelled(served, base_path):
     """Versions 1 (`stable`, `old`) and 2 (`canary`) of model `m` are served."""
     served.reload(("m", base_path, [1, 2], {}))
-    while served.states("m").get(2) != "AVAILABLE":
+    # Either may be the first: they are loaded in threads.
+    while [served.states("m").get(v) for v in (1, 2)] != ["AVAILABLE"] * 2:
         time.sleep(0.01)
     labels = {"stable": 1, "old": 1, "canary": 2}
     served.reload(("m", base_path, [1, 2], labels))
