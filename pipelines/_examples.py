@@ -47,7 +47,7 @@ def write(
 
 def _write_images(folder: pathlib.Path, images: np.ndarray) -> pathlib.Path:
     """Writes uint8 images [n, height, width, 1 or 3]; returns the first file."""
-    folder.mkdir(exist_ok=True)
+    _make_room(folder)
     for index, image in enumerate(images):
         pixels = image[..., 0] if image.shape[-1] == 1 else image
         PIL.Image.fromarray(pixels).save(folder / f"{index:02}.png")
@@ -56,11 +56,19 @@ def _write_images(folder: pathlib.Path, images: np.ndarray) -> pathlib.Path:
 
 def _write_files(folder: pathlib.Path, images: np.ndarray) -> pathlib.Path:
     """Writes encoded images [n] as they are; returns the first file."""
-    folder.mkdir(exist_ok=True)
+    _make_room(folder)
     names = [f"{index:02}{_image_ending(data)}" for index, data in enumerate(images)]
     for name, data in zip(names, images, strict=True):
         (folder / name).write_bytes(data)
     return folder / names[0]
+
+
+def _make_room(folder: pathlib.Path) -> None:
+    """Removes the images of an earlier training, which may be of other data."""
+    folder.mkdir(exist_ok=True)
+    for earlier in folder.glob("[0-9][0-9].*"):
+        if earlier.suffix in (".png", ".jpg"):
+            earlier.unlink()
 
 
 def _instances(inputs: Mapping[str, np.ndarray]) -> list[Any]:

@@ -32,3 +32,13 @@ def test_other_bytes_become_base64_in_a_request(tmp_path):
     assert json.loads(first.read_text()) == {
         "instances": [{"b64": "iVBORw=="}, {"b64": "AAE="}]
     }
+
+
+def test_images_of_an_earlier_training_go_and_those_of_the_user_stay(tmp_path):
+    jpeg = np.array([b"\xff\xd8\xff 0", b"\xff\xd8\xff 1"], object)
+    _examples.write(tmp_path, "photos", {"image": jpeg})
+    (tmp_path / "photos" / "mine.jpg").write_bytes(b"mine")
+    png = np.array([b"\x89PNG\r\n\x1a\n 0"], object)
+    _examples.write(tmp_path, "photos", {"image": png})
+    left = sorted(path.name for path in (tmp_path / "photos").iterdir())
+    assert left == ["00.png", "mine.jpg"]
