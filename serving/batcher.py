@@ -23,6 +23,7 @@ from serving.errors import (
     InvalidRequestError,
     UnavailableError,
 )
+from serving.slices import Slices
 
 __all__ = ["Batcher", "BatchingOptions"]
 
@@ -105,20 +106,20 @@ class Batcher:
             async with asyncio.timeout_at(deadline):
                 if shapes is not None and rows > self._options.max_batch_size:
                     return await self._in_slices(inputs, rows, shapes, deadline)
-                return await self._enqueue(inputs, rows, shapes, deadline)
+                return await self._enqueue(inputs, rows, shapes, deadline).answer
         except TimeoutError:
             raise DeadlineExceededError(_too_late(timeout_s or 0)) from None
 
     def _enqueue(
         self, inputs: Arrays, rows: int, shapes: Shapes | None, deadline: float | None
-    ) -> asyncio.Future[Arrays]:
+    ) -> Task:
         """Puts one run's worth into the queue."""
         loop = asyncio.get_running_loop()
         task = Task(inputs, rows, shapes, loop.create_future(), deadline, loop.time())
         self._waiting.append(task)
-        self._waiting_rows += rows
+        self._waiting_rows += self._counted_rows(task)
         self._start(loop)
-        return task.answer
+        return task
 
     async def _in_slices(
         self, inputs: Arrays, rows: int, shapes: Shapes, deadline: float | None
@@ -128,23 +129,22 @@ class Batcher:
         In one piece it would take memory by its size, keep it, and stop the process
         for as long as it runs.
         """
-        size = self._options.max_batch_size
-        at_once = size * self._options.num_batch_threads
+        slices = Slices(self._options)
         parts: list[Arrays] = []
-        for first in range(0, rows, at_once):
-            starts = range(first, min(first + at_once, rows), size)
-            ends = [min(start + size, rows) for start in starts]
-            answers = [
-                self._enqueue(
-                    batch_axis.part(inputs, start, end), end - start, shapes, deadline
-                )
-                for start, end in zip(starts, ends, strict=True)
-            ]
-            found = await asyncio.gather(*answers)
-            for start, end, part in zip(starts, ends, found, strict=True):
-                if not batch_axis.fits(part, end - start):
+        end = 0
+        while end < rows:
+            tasks: list[Task] = []
+            while end < rows and len(tasks) < self._options.num_batch_threads:
+                start, end = end, min(end + slices.rows, rows)
+                piece = batch_axis.part(inputs, start, end)
+                tasks.append(self._enqueue(piece, end - start, shapes, deadline))
+            found = await asyncio.gather(*(task.answer for task in tasks))
+            for task, part in zip(tasks, found, strict=True):
+                if not batch_axis.fits(part, task.rows):
                     # Not an answer per row: only the whole can be asked.
-                    return await self._enqueue(inputs, 1, None, deadline)
+                    return await self._enqueue(inputs, 1, None, deadline).answer
+            slowest = max(tasks, key=lambda task: task.run_s)
+            slices.adapt(slowest.rows, slowest.run_s, slowest.inputs, found[0])
             parts += found
         return {
             alias: np.concatenate([part[alias] for part in parts]) for alias in parts[0]
@@ -156,6 +156,10 @@ class Batcher:
             raise InvalidRequestError(
                 f"Task size {rows} is larger than maximum input batch size {limit}"
             )
+
+    def _counted_rows(self, task: Task) -> int:
+        """Rows as they fill the queue: a slice is one batch, however large."""
+        return min(task.rows, self._options.max_batch_size)
 
     def _refuse_if_full(self) -> None:
         size = self._options.max_batch_size
@@ -208,7 +212,7 @@ class Batcher:
         while self._waiting:
             task = self._waiting.popleft()
             if task.answer.done() or (task.deadline or now) < now:
-                self._waiting_rows -= task.rows
+                self._waiting_rows -= self._counted_rows(task)
                 continue
             if tasks and task.shapes != tasks[0].shapes:
                 skipped.append(task)
@@ -218,7 +222,7 @@ class Batcher:
                 break
             tasks.append(task)
             rows += task.rows
-            self._waiting_rows -= task.rows
+            self._waiting_rows -= self._counted_rows(task)
             if task.shapes is None:
                 break
         self._waiting.extendleft(reversed(skipped))

@@ -33,9 +33,9 @@ class BatchingOptions:
     """How batches are formed, in the words of TF Serving's BatchingParameters.
 
     Attributes:
-        max_batch_size: Rows of a batch at most; a larger request takes several. On a
-            CPU LiteRT ran 16 to 64 rows at the same rate, so more would only wait
-            longer.
+        max_batch_size: Rows of a batch at most; a larger request takes several runs,
+            see `serving/slices.py`. On a CPU LiteRT ran 16 to 64 rows at the same
+            rate, so more would only wait longer.
         max_request_rows: Rows of a request at most; None for any number.
         max_enqueued_batches: Batches that may wait per signature before requests are
             refused.

@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -182,8 +183,76 @@ def test_a_huge_request_runs_in_pieces_and_others_have_their_turn():
         assert ended == ["small", "huge"]
         await first
 
-    runs = run(scenario, max_batch_size=2, max_enqueued_batches=2)
+    options = {"max_batch_size": 2, "max_request_rows": 7}
+    runs = run(scenario, max_enqueued_batches=2, **options)
     assert runs == [(1,), (2,), (1,), (2,), (2,), (1,)]
+
+
+def test_a_huge_request_of_quick_rows_takes_few_runs():
+    async def scenario(batcher, doubler):
+        values = np.arange(100_000, dtype=np.float32)
+        answer = await batcher.submit({"x": values})
+        np.testing.assert_array_equal(answer["y"], 2 * values)
+
+    runs = run(scenario, max_batch_size=32)
+    assert runs[0] == (32,)
+    assert len(runs) < 200
+    assert max(runs) <= (64 * 32,)
+
+
+@pytest.mark.parametrize(
+    "named", [{"max_request_rows": 1000}, {"allowed_batch_sizes": (4,)}]
+)
+def test_slices_keep_to_the_sizes_that_a_file_names(named):
+    async def scenario(batcher, doubler):
+        await batcher.submit(x(*range(100)))
+
+    assert set(run(scenario, max_batch_size=4, **named)) == {(4,)}
+
+
+def test_slices_keep_small_where_rows_are_large():
+    async def scenario(batcher, doubler):
+        await batcher.submit({"x": np.zeros((100, 300_000), np.float32)})
+
+    assert max(run(scenario, max_batch_size=2)) == (2, 300_000)
+
+
+def test_a_small_request_waits_for_milliseconds_beside_a_huge_one():
+    """Rows take 0.1 ms each, the huge request a second."""
+
+    def slow(inputs):
+        time.sleep(len(inputs["x"]) / 10_000)
+        return {"y": inputs["x"]}
+
+    async def scenario(batcher):
+        huge = asyncio.create_task(batcher.submit({"x": np.zeros(10_000, np.float32)}))
+        waits = []
+        while not huge.done():
+            start = time.monotonic()
+            await batcher.submit(x(1))
+            waits.append(time.monotonic() - start)
+            await asyncio.sleep(0.01)
+        assert len(waits) > 10
+        assert sorted(waits)[len(waits) // 2] < 0.05
+
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        options = BatchingOptions(max_batch_size=8, num_batch_threads=1)
+        asyncio.run(scenario(Batcher(slow, threads, options, may_batch=True)))
+
+
+def test_a_huge_request_that_waits_does_not_fill_the_queue():
+    """Its slices have grown to many batches' rows, and count as one each."""
+
+    async def scenario(batcher, doubler):
+        huge = [
+            asyncio.create_task(batcher.submit({"x": np.zeros(20_000, np.float32)}))
+            for _ in range(4)
+        ]
+        while not all(task.done() for task in huge):
+            await batcher.submit(x(1))
+        await asyncio.gather(*huge)
+
+    run(scenario, max_batch_size=8, max_enqueued_batches=8)
 
 
 def test_a_huge_request_without_a_row_per_row_runs_whole():
