@@ -193,6 +193,12 @@ def _add_where_to_listen(parser: argparse.ArgumentParser) -> None:
     )
     add_switch(
         group,
+        "--rest_api_enable_tls",
+        False,
+        "encrypt REST too, and check clients, as --ssl_config_file says",
+    )
+    add_switch(
+        group,
         "--enable_serialization_as_tensor_content",
         False,
         "send outputs as raw bytes, in tensor_content",

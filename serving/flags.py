@@ -36,6 +36,7 @@ class ServerOptions:
         rest_api_port: REST port; 0 takes a free one, -1 serves no REST.
         rest_api_timeout_s: Seconds after which a REST request ends with 504.
         rest_api_enable_cors_support: Whether browsers may call from any web page.
+        rest_api_enable_tls: Whether REST is encrypted as gRPC is.
         drain_s: Seconds that calls in flight have once the server is told to stop.
         as_content: Whether outputs are sent as `tensor_content`.
         grpc: How the gRPC engine is set up.
@@ -69,6 +70,7 @@ class ServerOptions:
     embedded: EmbeddedOptions
     batching_file: pathlib.Path | None = None
     monitoring_config_file: pathlib.Path | None = None
+    rest_api_enable_tls: bool = False
     upstream: tuple[str, ...] = ()
     engine: str = "embedded"
     given: Mapping[str, object] = dataclasses.field(default_factory=dict)
@@ -104,6 +106,7 @@ def parse(argv: Sequence[str] | None = None) -> ServerOptions:
         rest_api_port=flags.rest_api_port,
         rest_api_timeout_s=flags.rest_api_timeout_in_ms / 1000,
         rest_api_enable_cors_support=flags.rest_api_enable_cors_support,
+        rest_api_enable_tls=flags.rest_api_enable_tls,
         drain_s=flags.drain_seconds,
         as_content=flags.enable_serialization_as_tensor_content,
         grpc=GrpcOptions(
@@ -200,6 +203,8 @@ def _check_how_to_serve(
         parser.error(
             "Either use_alts_credentials must be false or ssl_config_file must be empty"
         )
+    if flags.rest_api_enable_tls and not flags.ssl_config_file:
+        parser.error("--rest_api_enable_tls needs the keys of an --ssl_config_file")
 
 
 def _check_what_to_serve(

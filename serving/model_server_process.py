@@ -33,8 +33,8 @@ BINARY = "tensorflow_model_server"
 _OF_THE_SHIM = frozenset(
     "drain_seconds enable_grpc_healthcheck_service engine grpc_channel_arguments "
     "grpc_socket_path host max_batch_size max_enqueued_batches num_batch_threads port "
-    "rest_api_enable_cors_support rest_api_port rest_api_timeout_in_ms "
-    "ssl_config_file store".split()
+    "rest_api_enable_cors_support rest_api_enable_tls rest_api_port "
+    "rest_api_timeout_in_ms ssl_config_file store".split()
 )
 # Fractions are understood here, and not by TF Serving.
 _WHOLE_SECONDS = frozenset(

@@ -1,27 +1,65 @@
-"""The HTTP engine under the REST application: uvicorn, told how to end."""
+"""The HTTP engine under the REST application: uvicorn, with limits, and told to end.
 
+uvicorn bounds neither how long nor how large a request's head may be, and waits for
+ever for a client that takes no answer. Bodies are limited in `rest_http`.
+"""
+
+import asyncio
 import contextlib
+import dataclasses
+import functools
+import http
 import logging
+import ssl
 from collections.abc import Iterator
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from serving import json_encode
 from serving.rest_http import App
 
 
-def make_server(app: App, drain_s: float) -> uvicorn.Server:
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What a connection may take.
+
+    Attributes:
+        head_s: Seconds from a connection, or a request's first byte, to the end of the
+            request's headers.
+        head_bytes: Bytes of a request's line and headers together, about: what comes
+            in one piece is looked at as a whole.
+        stalled_s: Seconds in which a client that is sent an answer must take some of
+            it.
+    """
+
+    head_s: float = 10.0
+    head_bytes: int = 64 * 1024
+    stalled_s: float = 30.0
+
+
+def make_server(
+    app: App,
+    drain_s: float,
+    *,
+    tls: ssl.SSLContext | None = None,
+    limits: Limits | None = None,
+) -> uvicorn.Server:
     """Returns a server that does not listen yet.
 
     Args:
         app: What it serves.
         drain_s: Seconds that requests in flight have once it is told to stop.
+        tls: What encrypts it; None for plain text.
+        limits: What a connection may take; None for the defaults.
     """
+    connection: Any = functools.partial(_Connection, limits or Limits())
     return _Uvicorn(
         uvicorn.Config(
             app,
             loop="none",
-            http=_Connection,
+            http=connection,
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -30,6 +68,7 @@ def make_server(app: App, drain_s: float) -> uvicorn.Server:
             log_level=logging.WARNING,
             server_header=False,
             timeout_graceful_shutdown=max(1, round(drain_s)),
+            ssl_context_factory=None if tls is None else lambda *_: tls,
         )
     )
 
@@ -43,7 +82,57 @@ class _Uvicorn(uvicorn.Server):
 
 
 class _Connection(HttpToolsProtocol):
-    """Is not waited for at the end unless its request is complete."""
+    """Keeps to its limits; is not waited for unless its request is complete."""
+
+    def __init__(self, limits: Limits, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._limits = limits
+        self._is_between_requests = True  # or within a head
+        self._head_bytes = 0
+        self._patience: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._lose_patience_later()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._be_patient()
+        if self._stalled is not None:
+            self._stalled.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_between_requests:
+            self._head_bytes += len(data)
+            if self._patience is None:
+                self._lose_patience_later()
+        super().data_received(data)
+        if self._is_between_requests and self._head_bytes > self._limits.head_bytes:
+            self._refuse(
+                http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "The request's headers are too large. Expected at most "
+                f"{self._limits.head_bytes} bytes.",
+            )
+
+    def on_headers_complete(self) -> None:
+        self._is_between_requests = False
+        self._head_bytes = 0
+        self._be_patient()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._is_between_requests = True
+        self._be_patient()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self._is_between_requests and not self.pipeline:
+            # The rest of a body that nobody reads: the next head may never come.
+            self._lose_patience_later()
+        if self._stalled is None:
+            self._watch_answer(-1)
 
     def shutdown(self) -> None:
         cycle = self.cycle
@@ -51,3 +140,51 @@ class _Connection(HttpToolsProtocol):
             self.transport.close()
         else:
             super().shutdown()
+
+    def _lose_patience_later(self) -> None:
+        self._be_patient()
+        self._patience = self.loop.call_later(self._limits.head_s, self._on_late)
+
+    def _be_patient(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _on_late(self) -> None:
+        self._patience = None
+        if self.cycle is not None and not self.cycle.response_complete:
+            # The next request's head, sent before the answer to this one.
+            self._lose_patience_later()
+        elif self._head_bytes and self._is_between_requests:
+            self._refuse(
+                http.HTTPStatus.REQUEST_TIMEOUT,
+                "Timed out: the request's headers did not arrive within "
+                f"{self._limits.head_s:g} s.",
+            )
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: http.HTTPStatus, text: str) -> None:
+        """Answers in place of the application, and closes."""
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete:
+            body = json_encode.error(text).encode()
+            head = (
+                f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+                "content-type: application/json\r\n"
+                f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            )
+            self.transport.write(head.encode() + body)
+        self.transport.close()
+
+    def _watch_answer(self, size_before: int) -> None:
+        """Ends a connection whose client takes nothing of what it is sent."""
+        self._stalled = None
+        size = self.transport.get_write_buffer_size()
+        if size and size == size_before:
+            self.transport.abort()
+        elif size:
+            self._stalled = self.loop.call_later(
+                self._limits.stalled_s, self._watch_answer, size
+            )

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from serving import (
     monitoring_config,
     rest_listener,
     rest_server,
+    tls,
 )
 from serving.errors import ServingError
 from serving.flags import ServerOptions
@@ -102,7 +104,9 @@ class Server:
             metrics_path=metrics_path,
             counters=self._served.counters,
         )
-        rest = rest_listener.make_server(app, self._options.drain_s)
+        rest = rest_listener.make_server(
+            app, self._options.drain_s, tls=self._rest_tls()
+        )
         rest_sockets = await self._listen()
         self._served.start()
         tasks = [
@@ -119,6 +123,12 @@ class Server:
             task.cancel()
         for task in ended:
             task.result()
+
+    def _rest_tls(self) -> ssl.SSLContext | None:
+        file = self._options.grpc.ssl_config_file
+        if file is None or not self._options.rest_api_enable_tls:
+            return None
+        return tls.server_context(file)
 
     def _make_served(self) -> Served:
         if self._options.engine == BINARY:
@@ -212,7 +222,8 @@ class Server:
     def _announce(self) -> None:
         host = self._options.host
         port, rest_port = self._ports
-        rest_url = f"http://{listening.address(host, rest_port)}"
+        scheme = "https" if self._options.rest_api_enable_tls else "http"
+        rest_url = f"{scheme}://{listening.address(host, rest_port)}"
         grpc_at = [listening.address(host, port)] if port >= 0 else []
         if socket_path := self._options.grpc.socket_path:
             grpc_at.append(f"unix:{socket_path}")

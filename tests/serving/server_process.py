@@ -28,7 +28,7 @@ from serving import tensor_codec
 ROOT = pathlib.Path(__file__).parents[2]
 LINE = re.compile(
     r"serving: gRPC 127\.0\.0\.1:(\d+)(?: and unix:\S+)?, "
-    r"REST (?:http://127\.0\.0\.1:(\d+)|none), "
+    r"REST (?:https?://127\.0\.0\.1:(\d+)|none), "
     r"(?:models|upstream): (.*)\n"
 )
 

@@ -1,8 +1,10 @@
 """The flags of TF Serving's command line: read, warned about, or refused."""
 
 import shutil
+import ssl
 import subprocess
 import sys
+import urllib.request
 
 import grpc
 import pytest
@@ -123,6 +125,10 @@ def test_what_does_not_exist_here_is_one_warning_each():
             "server_options.grpc_socket_path must be set.",
         ),
         (
+            ["--rest_api_enable_tls"],
+            "--rest_api_enable_tls needs the keys of an --ssl_config_file",
+        ),
+        (
             ["--use_alts_credentials", "--ssl_config_file=/s"],
             "Either use_alts_credentials must be false or ssl_config_file must be "
             "empty.",
@@ -229,6 +235,48 @@ def test_a_client_must_show_a_certificate_where_that_is_asked_for(digits_store):
             with pytest.raises(grpc.RpcError) as caught:
                 predict(channel)
         assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def rest_health(port, certificate, *client):
+    """The status of /healthz over TLS; `client` is a file of certificate and key."""
+    context = ssl.create_default_context(cadata=certificate.decode())
+    if client:
+        context.load_cert_chain(*client)
+    url = f"https://127.0.0.1:{port}/healthz"
+    with urllib.request.urlopen(url, timeout=10, context=context) as response:
+        return response.status
+
+
+def test_rest_is_encrypted_where_that_is_asked_for(digits_store):
+    file = digits_store / "ssl.config"
+    client = digits_store / "client.config"
+    authority, _ = make_ssl_config(client)
+    certificate, _ = make_ssl_config(
+        file, client_verify=True, custom_ca=authority.decode()
+    )
+    arguments = [f"--store={digits_store}", f"--ssl_config_file={file}"]
+    with serving(*arguments, "--rest_api_enable_tls") as server:
+        pair = client.with_suffix(".pem"), client.with_suffix(".key")
+        assert rest_health(server.rest_port, certificate, *pair) == 200
+        with pytest.raises(OSError, match="(?i)certificate|reset|closed|eof"):
+            rest_health(server.rest_port, certificate)
+        with pytest.raises(OSError, match="(?i)remote|reset|closed|empty"):
+            server.get("/healthz")
+        assert rest_health(server.rest_port, certificate, *pair) == 200
+        assert server.end() == 0
+    assert "Traceback" not in server.stderr
+
+
+@pytest.mark.parametrize("key", ["nonsense", "other"])
+def test_rest_keys_that_are_no_pair_are_refused(tmp_path, key):
+    file = tmp_path / "ssl.config"
+    make_ssl_config(file)
+    config = text_format.Parse(file.read_text(), SSLConfig())
+    other = make_ssl_config(tmp_path / "other.config")[1].decode()
+    config.server_key = other if key == "other" else key
+    file.write_text(text_format.MessageToString(config))
+    with pytest.raises(InvalidRequestError, match="must hold a key and its certificat"):
+        tls.server_context(file)
 
 
 @pytest.mark.parametrize(
