@@ -15,6 +15,7 @@ raise the same classes, so a caller handles one tree whichever protocol it speak
 """
 
 import http
+from collections.abc import Mapping
 
 import grpc
 
@@ -23,7 +24,7 @@ class ServingError(Exception):
     """A request the server refuses. `str(error)` is the text the client gets."""
 
     grpc_code = grpc.StatusCode.INTERNAL
-    http_status = http.HTTPStatus.INTERNAL_SERVER_ERROR
+    http_status: int = http.HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class UnknownError(ServingError):
@@ -96,7 +97,8 @@ _CLASSES = (
 
 
 # Statuses that only other servers give, and TF Serving's HTTP status for each.
-_OTHERS = {
+_OTHERS: Mapping[grpc.StatusCode, int] = {
+    grpc.StatusCode.CANCELLED: 499,  # nginx's number, which http.HTTPStatus lacks
     grpc.StatusCode.ALREADY_EXISTS: http.HTTPStatus.CONFLICT,
     grpc.StatusCode.PERMISSION_DENIED: http.HTTPStatus.FORBIDDEN,
     grpc.StatusCode.ABORTED: http.HTTPStatus.CONFLICT,
@@ -129,4 +131,9 @@ def of_http_status(status: int, text: str) -> ServingError:
     for kind in _CLASSES:
         if kind.http_status == status:
             return kind(text)
-    return ServingError(text)
+    error = ServingError(text)
+    for code, http_status in _OTHERS.items():
+        if http_status == status:
+            error.grpc_code, error.http_status = code, http_status
+            break
+    return error

@@ -36,13 +36,13 @@ class Response:
         headers: More headers, names in lower case.
     """
 
-    status: http.HTTPStatus
+    status: int
     body: bytes
     content_type: bytes = b"application/json"
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
-def json_response(text: str, status: http.HTTPStatus = http.HTTPStatus.OK) -> Response:
+def json_response(text: str, status: int = http.HTTPStatus.OK) -> Response:
     """Returns a response of JSON text."""
     # What a client sent may hold lone surrogates, and error texts quote it.
     return Response(status, text.encode("utf-8", "replace"))
@@ -158,7 +158,7 @@ async def send(scope: Scope, send: Send, response: Response) -> None:
     await send(
         {
             "type": "http.response.start",
-            "status": response.status.value,
+            "status": int(response.status),
             "headers": headers,
         }
     )

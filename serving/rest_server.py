@@ -229,5 +229,5 @@ def _options(scope: Scope) -> Response:
     raise InvalidRequestError("An OPTIONS request needs an Origin of http or https.")
 
 
-def _error(status: http.HTTPStatus, text: str) -> Response:
+def _error(status: int, text: str) -> Response:
     return json_response(json_encode.error(text), status)

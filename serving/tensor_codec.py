@@ -49,6 +49,9 @@ _PARTS = {"scomplex_val": np.float32, "dcomplex_val": np.float64}
 
 # A few bytes may ask for a tensor of any size, so its size has a limit: protobuf's own.
 _MAX_BYTES = 2**31 - 1
+# And so have the values that are not sent, but repeated: 20 bytes could otherwise ask
+# for 268 million strings.
+_MAX_REPEATED_BYTES = 64 * 1024 * 1024
 
 
 class TensorParseError(ValueError):
@@ -208,6 +211,12 @@ def _from_values(values: Any, dtype: np.dtype, field: str, count: int) -> np.nda
         last = flat[-1]
     else:
         last = b"" if dtype == np.object_ else dtype.type(0)
+    each = dtype.itemsize + (len(last) if isinstance(last, bytes) else 0)
+    if missing * each > _MAX_REPEATED_BYTES:
+        raise TensorParseError(
+            f"{field} has {count - missing} of {count} values: repeating the last one "
+            f"takes more than {_MAX_REPEATED_BYTES} bytes"
+        )
     filled = np.empty(count, dtype)
     filled[: count - missing] = flat
     filled[count - missing :] = last

@@ -163,3 +163,19 @@ def test_a_dtype_without_values_is_unimplemented(dtype):
 def test_an_array_of_times_cannot_be_sent():
     with pytest.raises(UnimplementedError, match="datetime64"):
         tensor_codec.encode(np.zeros(1, "datetime64[s]"))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values", "size"),
+    [
+        ("DT_FLOAT", {"float_val": [1]}, 2**25),
+        ("DT_STRING", {"string_val": [b"a"]}, 2**24),
+        ("DT_STRING", {"string_val": [bytes(2**20)]}, 100),
+        ("DT_INT64", {}, 2**24),
+    ],
+)
+def test_a_few_bytes_cannot_ask_for_a_huge_tensor(dtype, values, size):
+    proto = tensor_pb2.TensorProto(dtype=dtype, **values)
+    proto.tensor_shape.dim.add(size=size)
+    with pytest.raises(tensor_codec.TensorParseError, match="repeating the last one"):
+        tensor_codec.decode(proto)
