@@ -17,6 +17,7 @@ HOST      ?= 127.0.0.1
 PORT      ?= 8500
 REST_PORT ?= 8501
 STRATEGY  ?= auto
+SECONDS   ?= 600
 # Processes that run tests; those of one file stay together. 1 shows output as it comes.
 PROCESSES ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 
@@ -36,7 +37,7 @@ example_prepare  := DATASET=mnist
 flag = $(if $($(2)),$(1) '$($(2))')
 
 .PHONY: help setup prepare train evaluate serve predict score show models \
-	tensorboard check test test-slow test-network lock wheel clean
+	tensorboard check test test-slow test-network soak lock wheel clean
 
 help: ## list these commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,6 +101,9 @@ test-slow: $(READY) ## the tests that take minutes
 
 test-network: $(READY) ## the tests that need the package index
 	@$(PYTHON) -m pytest -m network $(TESTS)
+
+soak: $(READY) ## a server under calls of every kind and reloads for SECONDS (600): memory, descriptors, threads stay
+	@SOAK_SECONDS='$(SECONDS)' $(PYTHON) -m pytest -q -s -m slow tests/serving/test_soak.py
 
 lock: $(READY) ## resolve setup.cfg anew into requirements.lock
 	@$(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \

@@ -45,7 +45,7 @@ class Process:
             stderr=subprocess.PIPE,
             text=True,
         )
-        watchdog = threading.Timer(60, self.popen.kill)
+        watchdog = threading.Timer(180, self.popen.kill)
         watchdog.start()
         line = self.popen.stdout.readline()
         watchdog.cancel()
