@@ -125,5 +125,5 @@ def _op_text(message: str) -> str:
 
 def _to_numpy(tensor: Any) -> np.ndarray:
     array = tensor.numpy()
-    # TensorFlow gives a scalar string as bytes.
-    return array if isinstance(array, np.ndarray) else np.asarray(array, np.object_)
+    # TensorFlow gives a scalar as a number, or as bytes, which numpy would cut.
+    return np.asarray(array, np.object_ if isinstance(array, bytes) else None)

@@ -86,6 +86,12 @@ def test_messages_beyond_4_mib_pass(tf, server, request_for):
     np.testing.assert_array_equal(tf.make_ndarray(response.outputs["y"]), x / 2 + 2)
 
 
+def test_a_scalar_in_is_a_scalar_out(tf, server, request_for):
+    response = server.prediction.Predict(request_for("half_plus_two", x=np.float32(5)))
+    y = tf.make_ndarray(response.outputs["y"])
+    assert (y.shape, y.dtype, y) == ((), np.float32, 4.5)
+
+
 def test_no_rows_in_no_rows_out(tf, server, request_for):
     response = server.prediction.Predict(
         request_for("half_plus_two", x=np.zeros(0, np.float32))
