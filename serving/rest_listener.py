@@ -65,7 +65,7 @@ def make_server(
             interface="asgi3",
             access_log=False,
             log_config=None,
-            log_level=logging.WARNING,
+            log_level=logging.ERROR,  # clients could fill the log with warnings
             server_header=False,
             timeout_graceful_shutdown=max(1, round(drain_s)),
             ssl_context_factory=None if tls is None else lambda *_: tls,
