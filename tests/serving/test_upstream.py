@@ -15,6 +15,7 @@ from savedmodels.protos import (
     classification_pb2,
     get_model_metadata_pb2,
     inference_pb2,
+    predict_pb2,
     regression_pb2,
 )
 from serving import example_codec, messages
@@ -276,3 +277,13 @@ def test_make_serve_upstream_forwards_and_loads_nothing():
     )
     assert "--upstream='a:8500,b:8500'" in done.stdout
     assert "--store" not in done.stdout
+
+
+def test_a_request_of_a_million_rows_passes_in_time(channels):
+    x = np.arange(1_300_000, dtype=np.float32)
+    found = answer(
+        channels[1], f"{PREDICTION}Predict", predict("half_plus_two", {"x": x})
+    )
+    response = predict_pb2.PredictResponse.FromString(found)
+    y = messages.outputs(response)["y"]
+    np.testing.assert_array_equal(y, x / 2 + 2)
