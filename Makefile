@@ -36,7 +36,7 @@ example_prepare  := DATASET=mnist
 # $(call flag,--version,VERSION): the flag and its quoted value, or nothing.
 flag = $(if $($(2)),$(1) '$($(2))')
 
-.PHONY: help setup prepare train evaluate serve predict score show models \
+.PHONY: help setup prepare train evaluate serve predict score bench show models \
 	tensorboard check test test-slow test-network soak lock wheel clean
 
 help: ## list these commands
@@ -77,6 +77,10 @@ predict: $(READY) ## ask the running server about INPUT (.png .jpg .npy .json .t
 score: $(READY) ## score INPUT (images, .npy, .txt, JSONL, TFRecord) into OUTPUT (.jsonl .csv) without a server; VERSION=
 	@$(PYTHON) -m pipelines.score $(call needs,MODEL) --input '$(call needs,INPUT)' --output '$(call needs,OUTPUT)' \
 	  --store '$(STORE)' $(call flag,--version,VERSION) $(call flag,--signature,SIGNATURE)
+
+bench: $(READY) ## measure the server beside hand-written ones, for a MODEL of STORE (mnist_classifier); SECONDS= per cell, ROUNDS=, VERSION=
+	@$(PYTHON) -m pipelines.bench_serving '$(or $(MODEL),mnist_classifier)' --store '$(STORE)' $(call flag,--version,VERSION) \
+	  $(call flag,--seconds,SECONDS) $(call flag,--rounds,ROUNDS)
 
 show: $(READY) ## signatures, shapes, ops and provenance of an exported MODEL; VERSION=
 	@$(PYTHON) -m pipelines.show $(call needs,MODEL) --store '$(STORE)' $(call flag,--version,VERSION)

@@ -19,6 +19,7 @@ RUNS = "artifacts/runs"
 DATASETS = "artifacts/datasets"
 EXAMPLES = "artifacts/examples"
 SCORES = "artifacts/scores"
+BENCH = "artifacts/bench"
 
 # What shells give for a process that Ctrl-C or SIGTERM ended.
 EXIT_INTERRUPTED, EXIT_TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
