@@ -88,7 +88,6 @@ def start(processes: Processes, version: pathlib.Path, model: str) -> Contenders
     )
     rows = list(cells.ROWS)
     in_process.job({"job": "prepare", "rows": rows, "folder": str(folder)})
-    in_process.answer()
     requests = Requests(folder, model)
     engines = [cells.TENSORFLOW]
     if (version / store.LITERT_MODEL).is_file():
@@ -110,6 +109,7 @@ def start(processes: Processes, version: pathlib.Path, model: str) -> Contenders
         target = Target(grpc, dict.fromkeys(cells.ROWS, PREDICT), certificate)
         targets[cells.TLS, cells.GRPC] = target
     _start_by_hand(processes, version, requests.rest_path, targets)
+    in_process.answer()  # which took as long as the others' start
     sizes = _check(requests, targets, engines[0])
     empty = processes.start(
         cells.EMPTY, "pipelines._bench_peers", "empty", *sizes.values()
