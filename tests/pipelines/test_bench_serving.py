@@ -145,9 +145,9 @@ def test_the_table_shows_every_cell_and_defines_every_figure():
     ]
     # Three in flight for each size: gRPC by four or two servers, REST by three.
     assert len(rows) == 2 + 3 * (4 + 2 + 2 * 3) + 2 + 2 + len(lines)
-    expected = ["gRPC", "1", "64", cells.LITERT, "100 (100 to 400)"]
-    assert [*expected, "10 (2.5 to 10.0)", "20 (5 to 20)"] not in rows
-    assert [row[:5] for row in rows if row[2:4] == expected[2:4]][0] == expected
+    rates = ["100 (100 to 400)", "10.0 (2.5 to 10.0)", "20.0 (5 to 20.0)"]
+    for protocol in ("gRPC", "REST"):
+        assert [protocol, "1", "64", cells.LITERT, *rates] in rows
     for figure in lines:
         assert f"\n- {figure.name}: {figure.definition}.\n" in text
 
@@ -353,7 +353,7 @@ def test_a_whole_run_measures_every_cell_and_writes_table_results_and_plot(
     store, tmp_path, capsys
 ):
     arguments = [f"--store={store}", f"--output={tmp_path}", "--seconds=0.1"]
-    assert bench_serving.main(["light", *arguments, "--rounds=2"]) == 0
+    assert bench_serving.main(["light", *arguments, "--rounds=1"]) == 0
     (folder,) = tmp_path.iterdir()
     printed = capsys.readouterr().out
     text = (folder / "table.md").read_text()
@@ -371,12 +371,12 @@ def test_a_whole_run_measures_every_cell_and_writes_table_results_and_plot(
     if "TLS was not measured" not in text:
         assert len(found) == len(planned)
     for cell in results["cells"]:
-        assert len(cell["rounds"]) == 2
+        assert len(cell["rounds"]) == 1
         for of_round in cell["rounds"]:
             assert of_round["requests_per_s"] > 0
             assert of_round["p50_ms"] <= of_round["p99_ms"]
     for figure in results["figures"]:
-        assert len(figure["values"]) == 2
+        assert len(figure["values"]) == 1
     assert results["about"]["processor"]
     assert re.match(r"\d+\.\d+", results["about"]["tensorflow"])
     assert (folder / "plot.png").read_bytes().startswith(b"\x89PNG")
