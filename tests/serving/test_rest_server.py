@@ -249,7 +249,10 @@ def test_a_gzip_request_is_inflated(port, members):
     [
         (b'{"instances": [1]}', "body is not gzip"),
         (b"", "gzip body ends too early"),
-        (gzip.compress(b'{"instances": [1]}')[:-9], "gzip body ends too early"),
+        (
+            gzip.compress(b'{"instances": [1]}', mtime=0)[:-9],
+            "gzip body ends too early",
+        ),
     ],
 )
 def test_a_broken_gzip_request_is_refused(port, body, text):
