@@ -25,8 +25,6 @@ from serving.errors import (
 )
 from serving.slices import Slices
 
-__all__ = ["Batcher", "BatchingOptions"]
-
 
 class BatchObserver(Protocol):
     """Is told what passes through a queue, on the event loop."""

@@ -27,8 +27,6 @@ from serving.server_metrics import ServerMetrics
 from serving.signatures import SignatureInfo, check_output_filter, select
 from serving.version_manager import Sources, VersionManager
 
-__all__ = ["EmbeddedOptions", "EmbeddedPredictor"]
-
 
 class EmbeddedPredictor:
     """Implements `serving.predictor.Predictor`. For one event loop."""

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 
 from serving import flags_without_effect
 from serving.batching_options import BatchingOptions
-from serving.embedded import EmbeddedOptions
 from serving.flag_groups import make_parser
 from serving.grpc_options import GrpcOptions, parse_channel_arguments
+from serving.loaded_version import EmbeddedOptions
 from serving.version_state import WatchOptions
 
 

@@ -4,13 +4,12 @@ Each loaded model has paths of its own, with the tensors that its signatures tak
 return; a model of which nothing is loaded can be asked about its state alone.
 """
 
-import importlib.metadata
 import json
 import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
-from serving import json_schema, v2_schema
+from serving import json_schema, v2_model, v2_schema
 from serving.errors import ServingError
 from serving.json_schema import Schema
 from serving.predictor import ModelSpec, Predictor
@@ -76,7 +75,7 @@ async def document(predictor: Predictor, metrics_path: str) -> str:
                 "title": "maaskit",
                 "description": "The models that are loaded, over TF Serving's REST "
                 "API and the Open Inference Protocol.",
-                "version": _version(),
+                "version": v2_model.server_metadata()["version"],
             },
             "paths": paths,
             "components": _COMPONENTS,
@@ -167,10 +166,3 @@ def _responses(schema: Schema, content: str) -> dict[str, Any]:
             "content": {"application/json": {"schema": _ERROR}},
         },
     }
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("maaskit")
-    except importlib.metadata.PackageNotFoundError:
-        return "0"  # run from its source

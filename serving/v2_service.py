@@ -12,7 +12,7 @@ import numpy as np
 from serving import v2_model, v2_protos, v2_tensor
 from serving.errors import InvalidRequestError
 from serving.grpc_observed import counted
-from serving.predictor import ModelSpec, Predictor
+from serving.predictor import Predictor
 from serving.server_metrics import ServerMetrics
 from serving.signatures import SignatureInfo
 
@@ -92,7 +92,7 @@ class InferenceService:
         spec = v2_model.model_spec(request.model_name, request.model_version, name)
         _, signature = await v2_model.signature_of(self._predictor, spec)
         answer = await self._predictor.predict(
-            ModelSpec(spec.name, spec.version, signature_name=name),
+            spec,
             _inputs(request, signature),
             output_filter=[output.name for output in request.outputs],
             timeout_s=timeout_s,

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from serving.batch_run import Task, run_tasks
-from serving.batcher import Batcher, BatchingOptions
+from serving.batcher import Batcher
+from serving.batching_options import BatchingOptions
 from serving.errors import (
     DeadlineExceededError,
     InvalidRequestError,

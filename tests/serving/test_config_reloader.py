@@ -20,7 +20,8 @@ from savedmodels.protos import (
     regression_pb2,
 )
 from serving.config_reloader import ConfigReloader
-from serving.embedded import EmbeddedOptions, EmbeddedPredictor
+from serving.embedded import EmbeddedPredictor
+from serving.loaded_version import EmbeddedOptions
 from serving.model_service import ModelService
 from serving.served_models import ServedModels
 from serving.version_state import WatchOptions

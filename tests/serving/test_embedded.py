@@ -14,12 +14,13 @@ from savedmodels.protos import (
     prediction_log_pb2,
 )
 from serving import servable, tensor_codec, version_folders
-from serving.embedded import EmbeddedOptions, EmbeddedPredictor
+from serving.embedded import EmbeddedPredictor
 from serving.errors import (
     FailedPreconditionError,
     InvalidRequestError,
     ServableNotFoundError,
 )
+from serving.loaded_version import EmbeddedOptions
 from serving.predictor import ModelSpec
 from serving.version_state import WatchOptions
 
