@@ -33,6 +33,20 @@ LINE = re.compile(
 )
 
 
+def refused(*arguments, env=None):
+    """What a server that must not start prints on stderr, line by line."""
+    done = subprocess.run(
+        [sys.executable, "-m", "serving", *arguments],
+        env=env,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    return done.stderr.splitlines()
+
+
 class Process:
     """A server process, and clients of it."""
 

@@ -16,7 +16,7 @@ import urllib.request
 
 import numpy as np
 import pytest
-from server_process import ROOT, digits_request, publish, serving, soon
+from server_process import ROOT, digits_request, publish, refused, serving, soon
 
 from serving import flags
 from serving.model_server_process import BINARY
@@ -115,30 +115,15 @@ def test_a_binary_that_cannot_start_is_told_with_its_code(
     stand_in, digits_store, tmp_path
 ):
     (tmp_path / "bin" / BINARY).write_text("#!/bin/sh\necho no such CPU >&2\nexit 3\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "serving", ENGINE, f"--store={digits_store}"]
-        + ["--port=0", "--rest_api_port=0"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
+    told = "\n".join(
+        refused(ENGINE, f"--store={digits_store}", "--port=0", "--rest_api_port=0")
     )
-    assert done.returncode == 1
-    assert "no such CPU" in done.stderr
-    assert f"error: `{BINARY}` ended with code 3." in done.stderr
+    assert "no such CPU" in told
+    assert f"error: `{BINARY}` ended with code 3." in told
 
 
 def test_without_the_binary_one_line_says_what_to_do(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "serving", ENGINE, f"--store={tmp_path}"],
-        cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
+    (line,) = refused(ENGINE, f"--store={tmp_path}", env={"PATH": "/usr/bin:/bin"})
     assert line.startswith(f"error: `{BINARY}` is not on PATH. Install it")
     assert "make serve UPSTREAM=host:port" in line
 

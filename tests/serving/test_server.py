@@ -5,15 +5,13 @@ import json
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import urllib.request
 
 import grpc
 import numpy as np
 import pytest
-from server_process import ROOT, digits_request, publish, serving, soon
+from server_process import digits_request, publish, refused, serving, soon
 
 from savedmodels.protos import prediction_service_pb2_grpc
 from serving import flags, tensor_codec
@@ -79,16 +77,7 @@ def test_a_taken_port_is_one_clear_line(digits_store):
             ("--port", "--rest_api_port"),
             ("--rest_api_port", "--port"),
         ]:
-            done = subprocess.run(
-                [sys.executable, "-m", "serving", f"--store={digits_store}"]
-                + [f"{flag}={port}", f"{other}=0"],
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                timeout=60,
-            )
-            assert done.returncode == 1
-            (line,) = done.stderr.splitlines()
+            (line,) = refused(f"--store={digits_store}", f"{flag}={port}", f"{other}=0")
             assert line.startswith(f"error: Cannot listen on 127.0.0.1:{port}")
 
 

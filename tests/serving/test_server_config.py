@@ -1,12 +1,10 @@
 """The server as a process, told by a config file what to serve."""
 
-import subprocess
-import sys
 import threading
 
 import grpc
 import pytest
-from server_process import ROOT, digits_request, publish, serving, soon
+from server_process import digits_request, publish, refused, serving, soon
 
 from savedmodels.protos import (
     get_model_status_pb2,
@@ -143,13 +141,5 @@ def test_labels_move_under_load_without_a_failed_call(tmp_path, base_path):
 def test_a_bad_config_file_ends_the_start_with_one_line(tmp_path, content, text):
     file = tmp_path / "models.config"
     file.write_text(content)
-    done = subprocess.run(
-        [sys.executable, "-m", "serving", f"--model_config_file={file}"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
+    (line,) = refused(f"--model_config_file={file}")
     assert line.startswith(f"error: Failed to start server. Error: {text}")

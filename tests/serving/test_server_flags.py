@@ -10,7 +10,7 @@ import grpc
 import pytest
 from google.protobuf import text_format
 from numpy_predictor import free_port
-from server_process import ROOT, digits_request, publish, serving
+from server_process import ROOT, digits_request, publish, refused, serving
 
 from savedmodels.protos import prediction_service_pb2_grpc
 from savedmodels.serving_protos import SSLConfig
@@ -302,16 +302,12 @@ def test_keys_that_are_no_pair_end_the_start_with_a_clear_line(digits_store):
     config = text_format.Parse(file.read_text(), SSLConfig())
     config.server_cert = certificate.decode()
     file.write_text(text_format.MessageToString(config))
-    done = subprocess.run(
-        [sys.executable, "-m", "serving", f"--store={digits_store}", "--port=0"]
-        + ["--rest_api_port=-1", f"--ssl_config_file={file}"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
+    *_, last = refused(
+        f"--store={digits_store}",
+        "--port=0",
+        "--rest_api_port=-1",
+        f"--ssl_config_file={file}",
     )
-    assert done.returncode == 1
-    last = done.stderr.splitlines()[-1]
     assert last.startswith("error: Cannot listen on 127.0.0.1:0 for gRPC: ")
     assert "must hold a key and its certificate" in last
 
