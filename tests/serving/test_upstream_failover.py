@@ -110,10 +110,10 @@ def test_a_killed_server_loses_no_request_and_is_taken_in_again(digits_store):
                     soon(lambda: flow.answered > after + 20)
                     again.close()
             assert flow.texts == []
-            # Both are gone now.
+            # Both are gone now. Health checks are told of it a moment after.
             soon(lambda: shim.get("/readyz")[0] == 503)
+            soon(lambda: shim.health() == "NOT_SERVING")
             assert shim.get("/healthz")[0] == 200
-            assert shim.health() == "NOT_SERVING"
             assert shim.end() == 0
     assert "Traceback" not in shim.stderr
 
