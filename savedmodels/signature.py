@@ -127,7 +127,9 @@ def decode_pixels(data: tf.Tensor, channels: int) -> tf.Tensor:
     is_png = tf.strings.substr(data, 0, len(_PNG)) == _PNG
     # GIF and BMP decode to some numbers of channels and not to others.
     wanted = "Unknown image file format. Expected PNG or JPEG."
-    tf.debugging.Assert(is_jpeg | is_png, [wanted])
+    # Before it is decoded: what decoding says of other formats is of no help.
+    with tf.control_dependencies([tf.debugging.Assert(is_jpeg | is_png, [wanted])]):
+        data = tf.identity(data)
 
     def decode(channels: int) -> tf.Tensor:
         image = tf.io.decode_image(data, channels=channels, expand_animations=False)

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from trainers import _detection_plan, retinanet_detector
+from trainers._detect import Detector
 from trainers.retinanet_detector import SMOKE
 
 MOST = SMOKE.max_detections
@@ -32,6 +33,26 @@ class Finder:
         }
 
 
+class SpotFinder:
+    """Stands in for the network: finds, in each image, the box around what is white."""
+
+    def __init__(self):
+        self.seen = None
+
+    def detect(self, images, sizes):
+        self.seen = images.numpy()
+        boxes = []
+        for image in self.seen:
+            rows, columns = np.nonzero(image[..., 0] == 255)
+            box = [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]
+            boxes.append([box])
+        return {
+            "detection_boxes": tf.constant(boxes, tf.float32),
+            "detection_scores": tf.fill([len(boxes), 1], 0.9),
+            "detection_classes": tf.ones([len(boxes), 1], tf.int32),
+        }
+
+
 @pytest.fixture(scope="module")
 def config(datasets_dir):
     return dataclasses.replace(SMOKE, datasets_dir=str(datasets_dir))
@@ -42,9 +63,9 @@ def plan(config):
     return _detection_plan.plan(config)
 
 
-def detect(finder, plan, image=None):
+def detect(finder, plan, image=None, views=1):
     image = np.zeros([64, 64, 3], np.uint8) if image is None else image
-    found = retinanet_detector._detect(finder, plan, MOST, tf.constant(image))
+    found = Detector(finder, plan, MOST, views).one(tf.constant(image))
     return {alias: value.numpy() for alias, value in found.items()}
 
 
@@ -69,6 +90,21 @@ def test_boxes_are_shares_of_the_image_and_not_of_the_square(plan):
     assert (square[0, 32:] == 0).all()
     np.testing.assert_allclose(
         found["detection_boxes"][:2], [[0, 0, 1, 1], [0.25, 0.25, 0.75, 0.75]]
+    )
+
+
+@pytest.mark.parametrize("views", [1, 2, 4])
+def test_every_view_tells_of_the_image_as_it_is(plan, views):
+    image = np.zeros([32, 64, 3], np.uint8)
+    image[2:10, 40:60] = 255
+    finder = SpotFinder()
+    found = detect(finder, plan, image, views)
+    assert len(finder.seen) == views
+    assert len({view.tobytes() for view in finder.seen}) == views
+    # One object, not one for each view: all of them agree.
+    assert found["num_detections"] == 1
+    np.testing.assert_allclose(
+        found["detection_boxes"][0], [2 / 32, 40 / 64, 10 / 32, 60 / 64], rtol=1e-6
     )
 
 
