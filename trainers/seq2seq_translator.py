@@ -81,14 +81,14 @@ class Config(TrainConfig):
 
     FOR_DATASET: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "bible_verses": {
-            "epochs": 7,
-            "global_batch_size": 64,
-            "learning_rate": 3e-3,
+            "epochs": 8,
+            "global_batch_size": 32,
+            "learning_rate": 2e-3,
             "tokens": "subwords",
             "target_tokens": 64,
             "embedding_units": 128,
             "units": 192,
-            "dropout": 0.3,
+            "dropout": 0.2,
             "beam_width": 4,
         }
     }
