@@ -6,8 +6,8 @@ Paper    Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transform
          mean over the tokens for the text's first mark
 Dataset  trainers/datasets/review_snippets.py   text [] string, label [] int64, 0..1;
          in training, where there are ratings, the share that the mean rating gives
-         either class: sigmoid(rating / `rating_scale`) to the positive one. Rated
-         words are taught beside the texts
+         either class: sigmoid(rating / `rating_scale`) to the positive one. Taught
+         are texts of all domains, and rated words, whichever domain is judged
 Network  text -> word pieces -> token_ids [batch, tokens] -> BertEncoderV2 of
          tf-models-official -> mean over the tokens [batch, hidden] -> dropout
          -> logits [batch, 2]
@@ -60,6 +60,8 @@ class Config(LabelledTextsConfig):
         tokens: Word pieces of a text that are read, from its start, and two marks.
         dropout: Share of numbers dropped after each part of a layer, in training.
         weight_decay: Share of a weight that goes per step at learning rate 1.
+        others: Whether the training texts of the other domains of `review_snippets`
+            are taught too; of no meaning for another data set.
         words: Whether the rated words of `review_snippets` are taught too, each as a
             text; of no meaning for another data set.
         rating_scale: The rating, of -4 to 4, that is worth odds of e to 1 in training;
@@ -78,6 +80,7 @@ class Config(LabelledTextsConfig):
     tokens: int = 48
     dropout: float = 0.1
     weight_decay: float = 0.01
+    others: bool = True
     words: bool = True
     rating_scale: float = 0.7
     vocabulary_size: int = 4_000
@@ -195,7 +198,9 @@ def evaluate(answer: Answer, config: Config, split: str = "test") -> Evaluation:
 
 def _taught(config: Config) -> tuple[np.ndarray, np.ndarray]:
     """Texts [examples] object and shares [examples, 2] to train on."""
-    domains = [config.domain, *([review_snippets.WORDS] if config.words else [])]
+    domains = [review_snippets.ALL if config.others else config.domain]
+    if config.words:
+        domains.append(review_snippets.WORDS)
     texts = [_labelled_texts.read(config, "train", domain)[0] for domain in domains]
     shares = [
         _labelled_texts.shares(config, "train", config.rating_scale, domain)

@@ -138,17 +138,25 @@ def taught(config):
     """How the texts and words that a Config is trained on were rated."""
     ratings = [
         review_snippets.ratings(config.dataset, "train", config.datasets_dir, domain)
-        for domain in (config.domain, *(["words"] if config.words else []))
+        for domain in (
+            "all" if config.others else config.domain,
+            *(["words"] if config.words else []),
+        )
     ]
     return np.concatenate(ratings)
 
 
-def test_rated_words_are_taught_where_they_are_asked_for(smoke):
-    for words in (True, False):
-        config = dataclasses.replace(smoke, words=words)
-        train, _ = bert_text_classifier.make_datasets(config)
-        assert sum(len(labels) for _, labels in train) == len(taught(config))
-    assert len(taught(smoke)) > len(taught(config))
+def test_words_and_other_domains_are_taught_where_they_are_asked_for(smoke):
+    counts = []
+    for fields in ({}, {"words": False}, {"words": False, "others": False}):
+        config = dataclasses.replace(smoke, **fields)
+        train, validation = bert_text_classifier.make_datasets(config)
+        counts.append(sum(len(labels) for _, labels in train))
+        assert counts[-1] == len(taught(config))
+        # What is judged stays the same.
+        judged = sum(len(labels) for _, labels in validation)
+        assert judged == len(_labelled_texts.read(smoke, "validation")[0])
+    assert counts == sorted(set(counts), reverse=True)
 
 
 def test_training_batches_have_little_padding_and_hold_every_text(smoke):
