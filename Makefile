@@ -47,6 +47,8 @@ setup: $(READY) ## make .venv with the locked dependencies (the others do it the
 $(READY): requirements.lock
 	@$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo 'error: Python 3.11 or later is needed. Received: $(PYTHON3) = '"$$($(PYTHON3) --version 2>&1)"'. Name another with `make $(MAKECMDGOALS) PYTHON3=python3.12`.' >&2; exit 2; }
+	@test ! -L $(VENV) || { \
+	  echo "error: $(VENV) is a link, and the environment that it leads to is older than requirements.lock. Setting up would clear it for all who use it. Type \`make setup\` where it is, or remove the link." >&2; exit 2; }
 	@echo 'Setting up $(VENV) from requirements.lock: once, some minutes and 3.6 GB.'
 	@$(PYTHON3) -m venv --clear $(VENV) || { \
 	  echo 'error: no virtual environment could be made. On Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
