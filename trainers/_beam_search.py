@@ -9,19 +9,27 @@ from trainers._token_ids import END, PADDING, START, UNKNOWN
 
 
 def search(
-    decoder: AttentionDecoder, source: Source, width: int, tokens: int
+    decoder: AttentionDecoder,
+    source: Source,
+    width: int,
+    tokens: int,
+    length_power: float = 1.0,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Looks for the most likely targets.
 
-    Of each row, the best `width` beginnings are kept from token to token, by the mean
-    log-probability of their tokens; so ends compete with what goes on at any length. It
-    stops when all that are kept have ended. Width 1 is greedy.
+    Of each row, the best `width` beginnings are kept from token to token, by their
+    log-probability over a power of their length; so ends compete with what goes on at
+    any length. It stops when all that are kept have ended. Width 1 is greedy.
+    Source: Wu et al. 2016, "Google's Neural Machine Translation System", equation 14,
+    without its constant.
 
     Args:
         decoder: Gives the probabilities.
         source: [batch] of what is translated.
         width: Beginnings kept, 1 or more.
         tokens: The most tokens of a target, its end among them; the last is an end.
+        length_power: 1 compares means over the tokens; above 1, longer targets are
+            preferred to shorter ones of the same mean.
 
     Returns:
         target_ids [batch, tokens] int32 of the best, with its end, then padding; and
@@ -49,8 +57,8 @@ def search(
         gains = tf.where(ended[..., tf.newaxis], only_padding, gains)
         lengths += tf.where(ended, 0.0, 1.0)
         totals = totals[..., tf.newaxis] + gains
-        means = tf.reshape(totals / lengths[..., tf.newaxis], [batch, -1])
-        chosen = tf.math.top_k(means, width).indices
+        worths = totals / lengths[..., tf.newaxis] ** length_power
+        chosen = tf.math.top_k(tf.reshape(worths, [batch, -1]), width).indices
         parent = chosen // decoder.logits.units
         last = chosen % decoder.logits.units
         totals = tf.gather(tf.reshape(totals, [batch, -1]), chosen, batch_dims=1)

@@ -77,6 +77,8 @@ class Config(TrainConfig):
         dropout: Share of features dropped after the embedding and before the logits.
         weight_decay: Share of a weight that goes per step at learning rate 1.
         beam_width: Beginnings of a target that are kept in the search; 1 is greedy.
+        length_power: Of its length, by which a target's log-probability is divided in
+            the search; above 1, longer targets are preferred.
     """
 
     FOR_DATASET: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -89,7 +91,8 @@ class Config(TrainConfig):
             "embedding_units": 128,
             "units": 192,
             "dropout": 0.2,
-            "beam_width": 4,
+            "beam_width": 8,
+            "length_power": 1.3,
         }
     }
 
@@ -107,6 +110,7 @@ class Config(TrainConfig):
     dropout: float = 0.1
     weight_decay: float = 0.01
     beam_width: int = 2
+    length_power: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -121,6 +125,7 @@ class Config(TrainConfig):
         check(self, "dropout", 0 <= self.dropout < 1, "0 or more, and below 1")
         check(self, "weight_decay", self.weight_decay >= 0, "0 or more")
         check(self, "beam_width", 1 <= self.beam_width <= 100, "1 to 100")
+        check(self, "length_power", 0 <= self.length_power <= 4, "0 to 4")
 
 
 SMOKE = Config(
@@ -197,7 +202,11 @@ def make_signatures(model: keras.Model, config: Config) -> Signatures:
         read = _token_ids.trimmed(source_ids)
         looked_at = decoder.source(encoder(read, training=False), read)
         target_ids, means = _beam_search.search(
-            decoder, looked_at, config.beam_width, config.target_tokens + 1
+            decoder,
+            looked_at,
+            config.beam_width,
+            config.target_tokens + 1,
+            config.length_power,
         )
         is_empty = _token_ids.lengths(source_ids) == 0
         target_ids = tf.where(is_empty[:, tf.newaxis], _token_ids.PADDING, target_ids)

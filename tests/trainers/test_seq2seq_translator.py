@@ -115,19 +115,21 @@ def test_a_token_at_a_time_gives_the_logits_of_teacher_forcing(decoder, source):
         np.testing.assert_allclose(logits, taught[:, place], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("width", [1, 2, 4, 12])
-def test_the_search_finds_what_a_plain_one_finds(decoder, source, width):
+@pytest.mark.parametrize(
+    ("width", "power"), [(1, 1), (2, 1), (4, 1), (12, 1), (4, 0), (4, 1.5), (12, 3)]
+)
+def test_the_search_finds_what_a_plain_one_finds(decoder, source, width, power):
     looked_at = source[0]
     search = tf.function(_beam_search.search)
-    target_ids, means = search(decoder, looked_at, width, TOKENS)
+    target_ids, means = search(decoder, looked_at, width, TOKENS, power)
     for row in range(5):
         own = _attention.Source(*(tensor[row : row + 1] for tensor in looked_at))
-        tokens, mean = _plain_search(decoder, own, width)
+        tokens, mean = _plain_search(decoder, own, width, power)
         assert [int(t) for t in target_ids[row] if t] == tokens
         assert float(means[row]) == pytest.approx(mean, abs=1e-4)
 
 
-def _plain_search(decoder, source, width):
+def _plain_search(decoder, source, width, power):
     """Beam search over lists: its tokens and their mean log-probability."""
     kept = [([], 0.0, decoder.start(source))]
     for place in range(TOKENS):
@@ -144,7 +146,7 @@ def _plain_search(decoder, source, width):
             for token in allowed if place < TOKENS - 1 else [_token_ids.END]:
                 gain = logits[token] - norm
                 candidates.append(([*tokens, token], total + gain, after))
-        candidates.sort(key=lambda c: -c[1] / len(c[0]))
+        candidates.sort(key=lambda c: -c[1] / len(c[0]) ** power)
         kept = candidates[:width]
     tokens, total, _ = kept[0]
     return tokens, total / len(tokens)
