@@ -5,6 +5,7 @@ There are two kinds, with the same methods: characters, and subwords that Senten
 learnt from texts.
 """
 
+import hashlib
 import io
 import unicodedata
 from collections.abc import Iterable
@@ -109,7 +110,10 @@ class Subwords(tf.Module):
 
     def __init__(self, model: bytes) -> None:
         super().__init__()
-        self._tokenizer = tensorflow_text.SentencepieceTokenizer(model)
+        # Once loaded, all tokenizers of a process that have one name are one: of a
+        # SavedModel's two the second would be the first, and so among models.
+        name = f"subwords_{hashlib.sha256(model).hexdigest()[:16]}"
+        self._tokenizer = tensorflow_text.SentencepieceTokenizer(model, name=name)
         self.size = int(self._tokenizer.vocab_size())
 
     def encode(self, texts: tf.Tensor, tokens: int) -> tf.Tensor:

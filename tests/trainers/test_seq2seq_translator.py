@@ -357,6 +357,42 @@ def test_the_vocabulary_is_the_same_whenever_it_is_made():
     assert _token_ids.learn_subwords(texts, 50, normalise=True) == first
 
 
+def test_vocabularies_stay_apart_when_they_are_loaded(tmp_path):
+    # The ids that each gives to one text.
+    text = tf.constant(["the king went up to the sea"])
+    wanted = []
+    for place, word in enumerate(("king", "water")):
+        module = tf.Module()
+        module.vocabularies = [
+            _token_ids.Subwords(
+                _token_ids.learn_subwords(
+                    [f"the {word} of {thing} {n}" for n in range(60)],
+                    40,
+                    normalise=True,
+                )
+            )
+            for thing in ("seas", "ruled")
+        ]
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+        def ids(text, vocabularies=module.vocabularies):
+            first, second = (each.encode(text, 30) for each in vocabularies)
+            return {"first": first, "second": second}
+
+        answered = {alias: found.numpy() for alias, found in ids(text).items()}
+        assert (answered["first"] != answered["second"]).any()
+        wanted.append(answered)
+        tf.saved_model.save(module, tmp_path / str(place), {"serving_default": ids})
+    assert (wanted[0]["first"] != wanted[1]["first"]).any()
+
+    # Two models in one server, as well as two vocabularies in one model.
+    loaded = [tf.saved_model.load(tmp_path / str(place)) for place in range(2)]
+    for model, answered in zip(loaded, wanted, strict=True):
+        found = model.signatures["serving_default"](text=text)
+        for alias, expected in answered.items():
+            np.testing.assert_array_equal(found[alias], expected)
+
+
 @pytest.mark.parametrize("name", ["serving_default", "attention"])
 def test_any_bytes_are_answered_in_subwords_too(translator, name):
     texts = [odd.values[0] for odd in ODD_TEXTS] + [b"the king went", b""]
