@@ -8,6 +8,9 @@ import numpy as np
 
 Arrays = Mapping[str, np.ndarray]
 
+# An output that is 0 throughout may be this small a number elsewhere.
+_LEAST_SCALE = 1e-6
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Tolerance:
@@ -42,6 +45,41 @@ def max_difference(expected: Arrays, received: Arrays, tolerance: Tolerance) -> 
         _difference(alias, expected[alias], received[alias], tolerance)
         for alias in expected
     )
+
+
+def share_of_scale(expected: Arrays, received: Arrays, limit: float) -> float:
+    """Compares two answers by the scale of each output, its largest finite value.
+
+    Args:
+        expected: Alias to array; strings are object arrays of bytes.
+        received: Likewise.
+        limit: How far floats may lie apart, in parts of that scale.
+
+    Returns:
+        The largest difference of all floats, in parts of that scale.
+
+    Raises:
+        ValueError: They disagree; says in which alias, and by how much.
+    """
+    if set(expected) != set(received):
+        max_difference(expected, received, Tolerance(0, 0))
+    worst = 0.0
+    for alias, array in expected.items():
+        scale = _scale(array)
+        tolerance = Tolerance(relative=0.0, absolute=limit * scale)
+        difference = _difference(alias, array, received[alias], tolerance)
+        worst = max(worst, difference / scale)
+    return worst
+
+
+def _scale(array: np.ndarray) -> float:
+    """The largest finite value; never 0, which no rounding could keep to."""
+    if not _is_float(array.dtype) or not array.size:
+        return 1.0
+    wide = np.complex128 if array.dtype.kind == "c" else np.float64
+    sizes = np.abs(array.astype(wide))
+    largest = float(sizes[np.isfinite(sizes)].max(initial=0.0))
+    return max(largest, _LEAST_SCALE)
 
 
 def _difference(

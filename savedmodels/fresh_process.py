@@ -34,7 +34,7 @@ def check(version_path: pathlib.Path, check_path: pathlib.Path) -> dict[str, Any
     try:
         done = subprocess.run(
             [*command, str(version_path), str(check_path)],
-            env=_environment(),
+            env=environment(),
             capture_output=True,
             text=True,
             errors="replace",
@@ -58,8 +58,11 @@ def check(version_path: pathlib.Path, check_path: pathlib.Path) -> dict[str, Any
     return report
 
 
-def _environment() -> dict[str, str]:
-    """The environment of the fresh process."""
+def environment() -> dict[str, str]:
+    """Returns the environment of a process that imports this package's modules.
+
+    It finds them wherever it starts, and leaves the GPU alone.
+    """
     package_root = str(pathlib.Path(__file__).resolve().parent.parent)
     paths = [package_root, os.environ.get("PYTHONPATH", "")]
     return {

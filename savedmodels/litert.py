@@ -4,6 +4,7 @@ On CPUs LiteRT runs float32 graphs several times faster than TensorFlow. TF Serv
 looks for the same file in the same place.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -79,6 +80,35 @@ def convert(
         reason = f"converts on its own, but not beside the others: {error}"
         return Conversion(None, {}, left_out | dict.fromkeys(names, reason))
     return Conversion(model, differences, left_out)
+
+
+def convert_unchecked(version_path: pathlib.Path, names: Sequence[str]) -> bytes | None:
+    """Converts those signatures that convert, whatever their model answers then.
+
+    Args:
+        version_path: Folder of the SavedModel.
+        names: The signatures to try.
+
+    Returns:
+        Content of a `model.tflite`; None where none converts.
+    """
+    try:
+        return _convert(version_path, names)
+    except _NotConvertibleError:
+        alone = _alone(version_path, names) if len(names) > 1 else []
+    with contextlib.suppress(_NotConvertibleError):
+        return _convert(version_path, alone) if alone else None
+    return None
+
+
+def _alone(version_path: pathlib.Path, names: Sequence[str]) -> list[str]:
+    """Those signatures that convert without the others."""
+    found = []
+    for name in names:
+        with contextlib.suppress(_NotConvertibleError):
+            _convert(version_path, [name])
+            found.append(name)
+    return found
 
 
 class _NotConvertibleError(Exception):

@@ -1,7 +1,7 @@
 """What `saved_model.pb` says of a version, read without TensorFlow."""
 
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from savedmodels import store
@@ -11,11 +11,12 @@ from savedmodels.protos import saved_model_pb2
 SERVE_TAG = "serve"
 
 
-def read(version_path: pathlib.Path) -> Any:
+def read(version_path: pathlib.Path, tags: Collection[str] = (SERVE_TAG,)) -> Any:
     """Returns the MetaGraphDef that servers run.
 
     Args:
         version_path: Folder that holds `saved_model.pb`.
+        tags: All tags that it has: one for a TPU or for training has others.
 
     Raises:
         MaaskitError: The file is missing, broken, or not meant for serving.
@@ -32,13 +33,12 @@ def read(version_path: pathlib.Path) -> Any:
             f"`{file}` is broken. Expected a SavedModel. Received: {error}."
         ) from error
     for meta_graph in saved_model.meta_graphs:
-        # No other tags beside it: one for a TPU or for training is not asked for.
-        if list(meta_graph.meta_info_def.tags) == [SERVE_TAG]:
+        if set(meta_graph.meta_info_def.tags) == set(tags):
             return meta_graph
-    tags = [list(graph.meta_info_def.tags) for graph in saved_model.meta_graphs]
+    found = [list(graph.meta_info_def.tags) for graph in saved_model.meta_graphs]
     raise MaaskitError(
         f"`{file}` has nothing to serve. Expected a graph with the tags "
-        f"{[SERVE_TAG]}. Received: {tags}."
+        f"{sorted(tags)}. Received: {found}."
     )
 
 

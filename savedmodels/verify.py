@@ -25,6 +25,7 @@ from savedmodels import (
     compare,
     fresh_process,
     litert,
+    parity,
     prediction_log,
     saved_model,
     stock_server,
@@ -72,8 +73,7 @@ def verify(version_path: pathlib.Path, answers: pathlib.Path) -> dict[str, Any]:
 
     Returns:
         JSON-able: `rows` and `max_difference` by signature, their `tolerance`, `litert`
-        (`max_difference` of the signatures in `model.tflite`, and why the others are
-        `left_out`), and `ops_not_in_stock_server`.
+        (see `savedmodels.parity`), and `ops_not_in_stock_server`.
 
     Raises:
         ExportError: The version does not load, or does not answer as it should.
@@ -99,10 +99,9 @@ def verify(version_path: pathlib.Path, answers: pathlib.Path) -> dict[str, Any]:
         "rows": {name: batch.rows for name, (batch, _) in batches.items()},
         "max_difference": differences,
         "tolerance": dataclasses.asdict(tolerance),
-        "litert": {
-            "max_difference": dict(conversion.differences),
-            "left_out": dict(conversion.left_out),
-        },
+        "litert": parity.record(
+            conversion.model, conversion.differences, conversion.left_out
+        ),
         "ops_not_in_stock_server": lacking,
     }
 

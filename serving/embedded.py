@@ -45,13 +45,14 @@ class EmbeddedPredictor:
         Args:
             sources: Returns model name to its source; see `VersionManager`.
             options: How versions are loaded and run.
-            on_change: Called in another thread after the first look for versions,
-                and after versions came, went or failed.
+            on_change: Called, by any thread, after the first look for versions, and
+                after versions came, went, failed or had more loaded of them.
             labelled: Returns the version that a label of a model stands for.
             metrics: Where loads, runs and batches are counted.
         """
         self._metrics = metrics or ServerMetrics()
         self._labelled = labelled
+        self._on_change = on_change
         self._options = options or EmbeddedOptions()
         self._threads = concurrent.futures.ThreadPoolExecutor(
             self._options.batching.num_batch_threads, thread_name_prefix="run"
@@ -196,11 +197,16 @@ class EmbeddedPredictor:
         inputs: Arrays,
         timeout_s: float | None,
     ) -> Arrays:
+        began = time.perf_counter()
+        if loaded.servable.is_deferred(name):
+            await loaded.prepare(name, timeout_s)
+            self._on_change()
+            if timeout_s is not None:
+                timeout_s = max(0.0, timeout_s - (time.perf_counter() - began))
         batcher = loaded.batchers.get(name)
         if batcher is None:
             batcher = self._batcher(loaded, name)
             loaded.batchers[name] = batcher
-        began = time.perf_counter()
         outputs = await batcher.submit(inputs, timeout_s)
         self._metrics.ran(loaded.servable.name, api, time.perf_counter() - began)
         return outputs

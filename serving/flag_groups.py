@@ -5,6 +5,7 @@ import argparse
 from serving import flags_without_effect
 from serving.batching_options import BatchingOptions
 from serving.command_line import Parser, addresses, whole_number
+from serving.engine_choice import AUTO, CPU_ENGINES
 from serving.flag_types import add_switch, path_or_empty, port_or_none, positive
 from serving.grpc_options import channel_arguments
 
@@ -123,7 +124,26 @@ def _add_how_to_load(parser: argparse.ArgumentParser) -> None:
         group,
         "--prefer_tflite_model",
         None,
-        "answer from model.tflite where a version has it (default: where no GPU is)",
+        "true is --cpu_engine=litert, false is --cpu_engine=tensorflow",
+    )
+    add(
+        "--cpu_engine",
+        choices=CPU_ENGINES,
+        default=AUTO,
+        help="what runs graphs: auto takes LiteRT where there is no GPU, for versions "
+        "whose model.tflite answers as TensorFlow does; litert for all that have one",
+    )
+    add_switch(
+        group,
+        "--convert_on_load",
+        False,
+        "make the model.tflite of versions that have none, each time they are loaded",
+    )
+    add(
+        "--saved_model_tags",
+        default="serve",
+        metavar="TAG,...",
+        help="all tags of the graph that is loaded",
     )
 
 

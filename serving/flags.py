@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from serving import flags_without_effect
 from serving.batching_options import BatchingOptions
+from serving.engine_choice import AUTO, LITERT, TENSORFLOW, LoadOptions
 from serving.flag_groups import make_parser
 from serving.grpc_options import GrpcOptions, parse_channel_arguments
 from serving.loaded_version import EmbeddedOptions
@@ -127,7 +128,7 @@ def parse(argv: Sequence[str] | None = None) -> ServerOptions:
             per_model_batching=flags.enable_per_model_batching_parameters,
             enable_model_warmup=flags.enable_model_warmup,
             warmup_iterations=max(1, flags.num_request_iterations_for_warmup),
-            prefer_litert=flags.prefer_tflite_model,
+            load=_load_options(flags),
             check_method_names=flags.enable_signature_method_name_check,
         ),
         batching_file=flags.batching_parameters_file or None,
@@ -135,6 +136,16 @@ def parse(argv: Sequence[str] | None = None) -> ServerOptions:
         upstream=flags.upstream or (),
         engine=flags.engine,
         given=_given(argv),
+    )
+
+
+def _load_options(flags: argparse.Namespace) -> LoadOptions:
+    """Which graph of a version is loaded; TF Serving's own flag wins over `auto`."""
+    of_tf_serving = {True: LITERT, False: TENSORFLOW, None: flags.cpu_engine}
+    return LoadOptions(
+        cpu_engine=of_tf_serving[flags.prefer_tflite_model],
+        convert_on_load=flags.convert_on_load,
+        saved_model_tags=tuple((flags.saved_model_tags or "serve").split(",")),
     )
 
 
@@ -203,6 +214,14 @@ def _check_how_to_serve(
         parser.error(
             "Either use_alts_credentials must be false or ssl_config_file must be empty"
         )
+    engine = _load_options(flags).cpu_engine
+    if flags.cpu_engine not in (AUTO, engine):
+        parser.error(
+            f"--cpu_engine={flags.cpu_engine} contradicts --prefer_tflite_model="
+            f"{str(flags.prefer_tflite_model).lower()}. Type one of them"
+        )
+    if flags.convert_on_load and engine == TENSORFLOW:
+        parser.error("--convert_on_load makes models for LiteRT, which may not answer")
     if flags.rest_api_enable_tls and not flags.ssl_config_file:
         parser.error("--rest_api_enable_tls needs the keys of an --ssl_config_file")
 

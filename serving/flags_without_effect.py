@@ -37,7 +37,6 @@ _FLAGS = (
     _Flag("tensorflow_session_config_file", str, "", _TENSORFLOW),
     _Flag("platform_config_file", str, "", "there is one platform, and it is set"),
     _Flag("per_process_gpu_memory_fraction", float, 0.0, _TENSORFLOW),
-    _Flag("saved_model_tags", str, "serve", "only graphs with the tag `serve` are run"),
     _Flag(
         "remove_unused_fields_from_bundle_metagraph",
         switch,

@@ -1,5 +1,6 @@
 """A version as the embedded server keeps it: loaded, warmed up, with its queues."""
 
+import asyncio
 import dataclasses
 import pathlib
 import time
@@ -7,8 +8,8 @@ import time
 from serving import batching_options, servable, warmup
 from serving.batcher import Batcher
 from serving.batching_options import BatchingOptions
-from serving.errors import ServingError
-from serving.servable import Servable
+from serving.errors import DeadlineExceededError, ServingError
+from serving.servable import LoadOptions, Servable
 from serving.server_metrics import ServerMetrics
 from serving.version_state import WatchOptions
 
@@ -25,7 +26,7 @@ class EmbeddedOptions:
             one without it is not batched.
         enable_model_warmup: Whether a version's warm-up requests are replayed.
         warmup_iterations: How often each of them is replayed.
-        prefer_litert: See `servable.load`.
+        load: Which graph of a version is loaded, and what runs it.
         check_method_names: See `classify_regress.check_method_name`.
     """
 
@@ -35,7 +36,7 @@ class EmbeddedOptions:
     per_model_batching: bool = False
     enable_model_warmup: bool = True
     warmup_iterations: int = 1
-    prefer_litert: bool | None = None
+    load: LoadOptions = LoadOptions()
     check_method_names: bool = False
 
 
@@ -52,6 +53,33 @@ class LoadedVersion:
         self.servable = version
         self.batching = batching
         self.batchers: dict[str, Batcher] = {}
+        self._preparing: dict[str, asyncio.Task[None]] = {}
+
+    async def prepare(self, signature_name: str, timeout_s: float | None) -> None:
+        """Waits until what answers a signature is loaded, off the event loop.
+
+        Args:
+            signature_name: Name of the signature.
+            timeout_s: Seconds after which nobody waits; it goes on being loaded.
+
+        Raises:
+            DeadlineExceededError: `timeout_s` passed.
+            ServingError: It cannot be loaded.
+        """
+        task = self._preparing.get(signature_name)
+        if task is None:
+            work = asyncio.to_thread(self.servable.prepare, signature_name)
+            task = asyncio.get_running_loop().create_task(work)
+            task.add_done_callback(lambda _: self._preparing.pop(signature_name))
+            self._preparing[signature_name] = task
+        # asyncio.wait leaves the task alone, and others that wait for it.
+        await asyncio.wait([task], timeout=timeout_s)
+        if not task.done():
+            raise DeadlineExceededError(
+                f"TensorFlow was not loaded for `{signature_name}` after "
+                f"{timeout_s:g} seconds. It goes on loading: try again."
+            )
+        task.result()
 
     def close(self) -> None:
         """Frees it; nothing uses it any more."""
@@ -85,7 +113,7 @@ def load(
             batching = batching_options.of_version(path, batching)
     began = time.perf_counter()
     try:
-        loaded = servable.load(path, name, version, prefer_litert=options.prefer_litert)
+        loaded = servable.load(path, name, version, options.load)
     except Exception:
         metrics.loaded(path, None)
         raise

@@ -1,19 +1,17 @@
 """One SavedModel version in memory: its signatures, and answers from them.
 
-Each signature is answered by LiteRT where `model.tflite` carries
-it, by TensorFlow otherwise; TensorFlow is imported by the first version that needs it.
+`serving/engine_choice.py` says what answers each of them, LiteRT or TensorFlow.
 """
 
-import os
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 
-from savedmodels import store
+from serving import engine_choice
+from serving.engine_choice import LoadOptions
+from serving.engines import DeferredEngine, Engine
 from serving.errors import FailedPreconditionError
-from serving.litert_engine import LiteRtEngine
 from serving.signatures import (
     SignatureInfo,
     TensorInfo,
@@ -25,33 +23,16 @@ from serving.signatures import (
 
 __all__ = [
     "DEFAULT_SIGNATURE",
-    "Engine",
+    "LoadOptions",
     "Servable",
     "SignatureInfo",
     "TensorInfo",
-    "has_gpu",
     "load",
 ]
 
 DEFAULT_SIGNATURE = "serving_default"
 # TensorFlow writes the op that initialises tables as a signature; nobody may call it.
 _INIT_OP = "__saved_model_init_op"
-
-
-class Engine(Protocol):
-    """Runs signatures of one version. Thread-safe; raises `ServingError` to refuse."""
-
-    name: str
-
-    def run(
-        self, signature_name: str, inputs: Mapping[str, np.ndarray]
-    ) -> dict[str, np.ndarray]:
-        """Returns all outputs by alias; the inputs fit the signature by name, dtype."""
-        ...
-
-    def close(self) -> None:
-        """Lets go of the graph and its memory."""
-        ...
 
 
 class Servable:
@@ -80,6 +61,21 @@ class Servable:
     def engine(self, signature_name: str = DEFAULT_SIGNATURE) -> str:
         """Returns what answers a signature: `litert` or `tensorflow`."""
         return self._engines[signature_name].name
+
+    def is_deferred(self, signature_name: str) -> bool:
+        """Whether the first call of a signature waits for TensorFlow to be loaded."""
+        engine = self._engines.get(signature_name)
+        return isinstance(engine, DeferredEngine) and not engine.is_loaded
+
+    def prepare(self, signature_name: str) -> None:
+        """Loads what answers a signature, if that is deferred; takes seconds.
+
+        Raises:
+            ServingError: It cannot be loaded.
+        """
+        engine = self._engines.get(signature_name)
+        if isinstance(engine, DeferredEngine):
+            engine.load()
 
     def run(
         self,
@@ -157,8 +153,8 @@ def load(
     path: pathlib.Path,
     name: str,
     version: int,
+    options: LoadOptions = LoadOptions(),  # noqa: B008 -- it cannot be changed
     *,
-    prefer_litert: bool | None = None,
     only: Collection[str] | None = None,
 ) -> Servable:
     """Loads one version from its folder.
@@ -167,40 +163,19 @@ def load(
         path: Folder that holds `saved_model.pb`.
         name: Model name.
         version: Version number.
-        prefer_litert: Whether `model.tflite` answers the signatures that it carries.
-            None means where there is no GPU, on which TensorFlow is the faster one.
+        options: Which graph is loaded, and what runs it.
         only: Signatures that will be called; None for all. Who needs one that LiteRT
             answers then does not wait for TensorFlow because of another.
 
     Raises:
         ServingError: The folder holds no complete SavedModel.
     """
-    signatures = read_signatures(path)
+    signatures = read_signatures(path, options.saved_model_tags)
     wanted = [
         key for key in signatures if key != _INIT_OP and (only is None or key in only)
     ]
-    engines: dict[str, Engine] = {}
-    litert_file = path / store.LITERT_MODEL
-    prefer = not has_gpu() if prefer_litert is None else prefer_litert
-    if prefer and litert_file.is_file():
-        litert = LiteRtEngine(litert_file.read_bytes(), signatures)
-        carried = [key for key in litert.signature_names if key in wanted]
-        engines.update(dict.fromkeys(carried, litert))
-    missing = [key for key in wanted if key not in engines]
-    if missing:
-        # Imported late: it brings TensorFlow, 5 seconds and 800 MB.
-        from serving import tensorflow_engine
-
-        tensorflow = tensorflow_engine.TensorFlowEngine(path, signatures)
-        engines.update(dict.fromkeys(missing, tensorflow))
+    engines = engine_choice.choose(path, signatures, wanted, options)
     return Servable(name, version, signatures, engines)
-
-
-def has_gpu() -> bool:
-    """Whether an NVIDIA GPU is there and not hidden, as far as the system tells."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1"):
-        return False
-    return pathlib.Path("/dev/nvidia0").exists()
 
 
 def _is_empty_batch(signature: SignatureInfo, inputs: Mapping[str, np.ndarray]) -> bool:

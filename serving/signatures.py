@@ -57,14 +57,20 @@ class SignatureInfo:
         return all(info.shape and info.shape[0] is None for info in tensors)
 
 
-def read_signatures(path: pathlib.Path) -> dict[str, SignatureInfo]:
+def read_signatures(
+    path: pathlib.Path, tags: Collection[str] = (saved_model.SERVE_TAG,)
+) -> dict[str, SignatureInfo]:
     """Returns the signatures of the version in a folder, from `saved_model.pb` alone.
+
+    Args:
+        path: Folder of the version.
+        tags: Tags of the graph in it.
 
     Raises:
         ServingError: The file is missing, broken, or not meant for serving.
     """
     try:
-        meta_graph = saved_model.read(path)
+        meta_graph = saved_model.read(path, tags)
     except MaaskitError as error:
         raise ServingError(str(error)) from error
     return from_definitions(meta_graph.signature_def)

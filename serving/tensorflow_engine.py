@@ -2,12 +2,12 @@
 
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
-from savedmodels import protos, text_ops
+from savedmodels import protos, saved_model, text_ops
 from serving import errors
 from serving.errors import ServingError
 from serving.signatures import SignatureInfo, check_shapes
@@ -42,20 +42,24 @@ class TensorFlowEngine:
     name = "tensorflow"
 
     def __init__(
-        self, path: pathlib.Path, signatures: Mapping[str, SignatureInfo]
+        self,
+        path: pathlib.Path,
+        signatures: Mapping[str, SignatureInfo],
+        tags: Collection[str] = (saved_model.SERVE_TAG,),
     ) -> None:
         """Loads the graph and its variables.
 
         Args:
             path: Folder that holds `saved_model.pb`.
             signatures: Its signatures.
+            tags: Tags of the graph in it.
 
         Raises:
             ServingError: The SavedModel is broken, or has ops that are not there.
         """
         self._signatures = signatures
         try:
-            self._model = _load(path)
+            self._model = _load(path, list(tags))
         except Exception as error:
             # Of whatever class: TensorFlow raises half a dozen over broken files.
             raise ServingError(f"Cannot load {path}: {error}") from error
@@ -100,14 +104,14 @@ class TensorFlowEngine:
         self._model = None
 
 
-def _load(path: pathlib.Path) -> Any:
+def _load(path: pathlib.Path, tags: list[str]) -> Any:
     try:
-        return tf.saved_model.load(str(path), tags=["serve"])
+        return tf.saved_model.load(str(path), tags=tags)
     except Exception as error:
         # Text models carry ops that only tensorflow_text registers.
         if "Op type not registered" not in str(error) or not text_ops.register():
             raise
-    return tf.saved_model.load(str(path), tags=["serve"])
+    return tf.saved_model.load(str(path), tags=tags)
 
 
 def _ops(function: Any) -> set[str]:

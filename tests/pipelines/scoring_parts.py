@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from savedmodels import protos
+from savedmodels import parity, protos, provenance
 from serving.errors import InvalidRequestError
 from serving.servable import SignatureInfo, TensorInfo
 
@@ -145,4 +145,7 @@ def _save(function: Callable[..., Any], path: pathlib.Path, with_litert: bool) -
         converter = tf.lite.TFLiteConverter.from_concrete_functions(
             [loaded.signatures["serving_default"]], loaded
         )
-        (path / "model.tflite").write_bytes(converter.convert())
+        model = converter.convert()
+        (path / "model.tflite").write_bytes(model)
+        record = parity.record(model, {"serving_default": 0.0}, {})
+        provenance.write(path, {"check": {"litert": record}})

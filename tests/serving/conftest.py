@@ -9,9 +9,11 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
+from litert_versions import add_litert
 
-from savedmodels import protos
+from savedmodels import prediction_log, protos
 from savedmodels.protos import predict_pb2
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -188,11 +190,35 @@ def digits(tmp_path_factory: pytest.TempPathFactory, tf: Any) -> pathlib.Path:
 def digits_litert(
     tmp_path_factory: pytest.TempPathFactory, tf: Any, digits: pathlib.Path
 ) -> pathlib.Path:
-    """Version folder: `digits` with `model.tflite` beside `saved_model.pb`."""
+    """Version folder: `digits` with `model.tflite`, and the record of its export."""
     path = tmp_path_factory.mktemp("digits_litert") / "1"
     shutil.copytree(digits, path)
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(digits))
-    (path / "model.tflite").write_bytes(converter.convert())
+    add_litert(tf, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def two_signatures(tmp_path_factory: pytest.TempPathFactory, tf: Any) -> pathlib.Path:
+    """Version folder: `y = 2 x` by LiteRT, and `shout`, text in capitals as `loud`.
+
+    With warm-up requests of both and a record, as an export leaves them.
+    """
+    module = tf.Module()
+    numbers = tf.TensorSpec([None], tf.float32, name="x")
+    texts = tf.TensorSpec([None], tf.string, name="text")
+    module.double = tf.function(lambda x: {"y": 2 * x}, input_signature=[numbers])
+    module.shout = tf.function(
+        lambda text: {"loud": tf.strings.upper(text)}, input_signature=[texts]
+    )
+    signatures = {"serving_default": module.double, "shout": module.shout}
+    path = _save(module, signatures, tmp_path_factory.mktemp("two_signatures") / "1")
+    add_litert(tf, path)
+    inputs = {
+        "serving_default": {"x": np.float32([1, 2])},
+        "shout": {"text": np.array([b"hi"], np.object_)},
+    }
+    logs = [prediction_log.predict("m", key, inputs[key], {}) for key in inputs]
+    prediction_log.write(path / "assets.extra/tf_serving_warmup_requests", logs)
     return path
 
 

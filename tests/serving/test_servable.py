@@ -14,7 +14,7 @@ from serving.errors import (
     InvalidRequestError,
     ServingError,
 )
-from serving.servable import TensorInfo
+from serving.servable import LoadOptions, TensorInfo
 
 
 def strings(*values):
@@ -35,9 +35,8 @@ def half(half_plus_two):
 
 @pytest.fixture(scope="module", params=["litert", "tensorflow"])
 def classifier(request, digits_litert):
-    loaded = servable.load(
-        digits_litert, "digits", 1, prefer_litert=request.param == "litert"
-    )
+    options = LoadOptions(cpu_engine=request.param)
+    loaded = servable.load(digits_litert, "digits", 1, options)
     assert loaded.engine() == request.param
     return loaded
 
@@ -81,10 +80,10 @@ def test_no_rows_in_no_rows_out(classifier):
 def test_both_engines_give_the_same_answers(digits_litert):
     images = np.random.default_rng(1).integers(0, 256, (7, 28, 28, 1), np.uint8)
     answers = [
-        servable.load(digits_litert, "d", 1, prefer_litert=prefer).run(
+        servable.load(digits_litert, "d", 1, LoadOptions(cpu_engine=engine)).run(
             "", {"image": images}
         )
-        for prefer in (True, False)
+        for engine in ("litert", "tensorflow")
     ]
     np.testing.assert_allclose(answers[0]["scores"], answers[1]["scores"], atol=1e-6)
     np.testing.assert_array_equal(answers[0]["class_id"], answers[1]["class_id"])
@@ -195,7 +194,7 @@ def test_unknown_names_are_refused(half):
     assert str(twice.value) == "duplicate output tensor alias: y"
 
 
-@pytest.mark.parametrize("prefer_litert", [True, False])
+@pytest.mark.parametrize("cpu_engine", ["litert", "tensorflow"])
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -205,11 +204,11 @@ def test_unknown_names_are_refused(half):
     ],
     ids=["missing", "cut", "empty"],
 )
-def test_a_broken_saved_model_is_refused(digits_litert, tmp_path, spoil, prefer_litert):
+def test_a_broken_saved_model_is_refused(digits_litert, tmp_path, spoil, cpu_engine):
     path = shutil.copytree(digits_litert, tmp_path / "1")
     spoil(path)
     with pytest.raises(ServingError, match="saved_model.pb"):
-        servable.load(path, "digits", 1, prefer_litert=prefer_litert)
+        servable.load(path, "digits", 1, LoadOptions(cpu_engine=cpu_engine))
 
 
 @pytest.mark.parametrize(
@@ -231,7 +230,7 @@ def test_a_broken_litert_model_is_refused(digits_litert, tmp_path):
     path = shutil.copytree(digits_litert, tmp_path / "1")
     _cut(path / "model.tflite")
     with pytest.raises(ServingError, match="model.tflite"):
-        servable.load(path, "digits", 1, prefer_litert=True)
+        servable.load(path, "digits", 1)
 
 
 def _cut(file):
