@@ -73,6 +73,7 @@ with _bare_tensorflow():
         saved_model_pb2,
         saved_object_graph_pb2,
     )
+    from tensorflow.tsl.profiler.protobuf import profiler_options_pb2
     from tensorflow_serving.apis import (
         classification_pb2,
         get_model_metadata_pb2,
@@ -128,6 +129,7 @@ __all__ = [
     "predict_pb2",
     "prediction_log_pb2",
     "prediction_service_pb2_grpc",
+    "profiler_options_pb2",
     "quiet_tensorflow",
     "regression_pb2",
     "saved_model_pb2",

@@ -174,6 +174,18 @@ def _add_where_to_listen(parser: argparse.ArgumentParser) -> None:
         True,
         "answer grpc.health.v1 for the server, its services and each model",
     )
+    add_switch(
+        group,
+        "--enable_grpc_reflection",
+        False,
+        "tell clients such as grpcurl which services and messages there are",
+    )
+    add_switch(
+        group,
+        "--enable_profiler",
+        True,
+        "answer TensorFlow's profiler, as TensorBoard asks it, on the gRPC port",
+    )
     add(
         "--ssl_config_file",
         type=path_or_empty,

@@ -40,6 +40,7 @@ class ServerOptions:
         rest_api_enable_tls: Whether REST is encrypted as gRPC is.
         drain_s: Seconds that calls in flight have once the server is told to stop.
         as_content: Whether outputs are sent as `tensor_content`.
+        serves_profiler: Whether traces may be asked for over gRPC.
         grpc: How the gRPC engine is set up.
         environment: Variables that TensorFlow reads.
         warnings: What was asked for and has no effect, a line each.
@@ -65,6 +66,7 @@ class ServerOptions:
     rest_api_enable_cors_support: bool
     drain_s: float
     as_content: bool
+    serves_profiler: bool
     grpc: GrpcOptions
     environment: Mapping[str, str]
     warnings: Sequence[str]
@@ -109,6 +111,7 @@ def parse(argv: Sequence[str] | None = None) -> ServerOptions:
         rest_api_enable_cors_support=flags.rest_api_enable_cors_support,
         rest_api_enable_tls=flags.rest_api_enable_tls,
         drain_s=flags.drain_seconds,
+        serves_profiler=flags.enable_profiler,
         as_content=flags.enable_serialization_as_tensor_content,
         grpc=GrpcOptions(
             socket_path=flags.grpc_socket_path or "",
@@ -117,6 +120,7 @@ def parse(argv: Sequence[str] | None = None) -> ServerOptions:
             ),
             ssl_config_file=flags.ssl_config_file or None,
             serves_health=flags.enable_grpc_healthcheck_service,
+            serves_reflection=flags.enable_grpc_reflection,
         ),
         environment=_environment(flags),
         # What has no effect here has one in TF Serving's binary.

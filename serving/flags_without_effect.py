@@ -47,7 +47,6 @@ _FLAGS = (
     _Flag("num_tflite_interpreters_per_pool", int, None, _ONE_INTERPRETER),
     _Flag("xla_cpu_compilation_enabled", switch, False, _NOT_XLA),
     _Flag("xla_gpu_compilation_enabled", switch, False, _NOT_XLA),
-    _Flag("enable_profiler", switch, False, "there is no profiler service"),
     _Flag(
         "thread_pool_factory_config_file", str, "", "there are no thread pool factories"
     ),

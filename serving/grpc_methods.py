@@ -12,9 +12,10 @@ from savedmodels.protos import (
     predict_pb2,
     regression_pb2,
 )
-from serving import v2_protos
+from serving import profiler_protos, v2_protos
 from serving.model_service import ModelService
 from serving.prediction_service import PredictionService
+from serving.profiler_service import ProfilerService
 from serving.v2_service import InferenceService
 
 Method: TypeAlias = Callable[[Any, float | None], Awaitable[Any]]
@@ -70,6 +71,27 @@ def of_inference(service: InferenceService) -> Methods:
             getattr(v2_protos, f"{name}Response"),
         )
         for name, method in methods.items()
+    }
+
+
+def of_profiler(service: ProfilerService) -> Methods:
+    """Returns the methods of `tensorflow.ProfilerService`."""
+    return {
+        "Profile": (
+            service.profile,
+            profiler_protos.ProfileRequest,
+            profiler_protos.ProfileResponse,
+        ),
+        "Terminate": (
+            service.terminate,
+            profiler_protos.TerminateRequest,
+            profiler_protos.TerminateResponse,
+        ),
+        "Monitor": (
+            service.monitor,
+            profiler_protos.MonitorRequest,
+            profiler_protos.MonitorResponse,
+        ),
     }
 
 

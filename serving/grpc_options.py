@@ -15,12 +15,15 @@ class GrpcOptions:
             ("grpc.max_connection_age_ms", 2000).
         ssl_config_file: What encrypts both, see `serving/tls.py`; None for plain text.
         serves_health: Whether `grpc.health.v1.Health` is answered.
+        serves_reflection: Whether clients may ask which services and messages there
+            are.
     """
 
     socket_path: str = ""
     channel_arguments: tuple[tuple[str, int | str], ...] = ()
     ssl_config_file: pathlib.Path | None = None
     serves_health: bool = True
+    serves_reflection: bool = False
 
 
 def channel_arguments(text: str) -> str:

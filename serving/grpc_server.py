@@ -8,19 +8,20 @@ import contextlib
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from serving import grpc_listening, grpc_methods
+from serving import grpc_descriptors, grpc_listening, grpc_methods
 from serving.errors import ServingError, UnavailableError
 from serving.grpc_methods import Method, Methods
 from serving.grpc_options import GrpcOptions
 from serving.model_service import ModelService
 from serving.prediction_service import PredictionService
+from serving.profiler_service import ProfilerService
 from serving.v2_service import InferenceService
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
 INFERENCE_SERVICE = "inference.GRPCInferenceService"
+PROFILER_SERVICE = "tensorflow.ProfilerService"
 # TF Serving's binary knows the services to health checks by these names.
 HEALTH_NAMES = ("PredictionService", "ModelService", PREDICTION_SERVICE, MODEL_SERVICE)
 
@@ -54,6 +56,7 @@ class GrpcServer:
         prediction_service: PredictionService | None = None,
         model_service: ModelService | None = None,
         inference_service: InferenceService | None = None,
+        profiler_service: ProfilerService | None = None,
         *,
         forward: Forward | None = None,
         health_servicer: health.aio.HealthServicer | None = None,
@@ -64,6 +67,7 @@ class GrpcServer:
             prediction_service: Answers its calls, or None where others do.
             model_service: Likewise.
             inference_service: Likewise.
+            profiler_service: Likewise.
             forward: Answers every other call of TF Serving's API, as bytes.
             health_servicer: Answers health checks; None for one that only knows what
                 `set_health` tells.
@@ -74,18 +78,28 @@ class GrpcServer:
         self._idle.set()
         self._health = health_servicer or health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
-        handlers: list[grpc.GenericRpcHandler] = []
+        services: dict[str, Methods] = {}
         if prediction_service:
-            methods = grpc_methods.of_prediction(prediction_service)
-            handlers.append(self._handlers(PREDICTION_SERVICE, methods))
+            services[PREDICTION_SERVICE] = grpc_methods.of_prediction(
+                prediction_service
+            )
         if model_service:
-            methods = grpc_methods.of_model(model_service)
-            handlers.append(self._handlers(MODEL_SERVICE, methods))
+            services[MODEL_SERVICE] = grpc_methods.of_model(model_service)
         if inference_service:
-            methods = grpc_methods.of_inference(inference_service)
-            handlers.append(self._handlers(INFERENCE_SERVICE, methods))
+            services[INFERENCE_SERVICE] = grpc_methods.of_inference(inference_service)
+        if profiler_service:
+            services[PROFILER_SERVICE] = grpc_methods.of_profiler(profiler_service)
+        handlers = [self._handlers(*service) for service in services.items()]
         if forward:
             handlers.append(_Forwarding(self._forwarded(forward)))
+            # Their messages alone are asked for: the methods are another server's.
+            services = {
+                PREDICTION_SERVICE: grpc_methods.of_prediction(
+                    cast(Any, PredictionService)
+                ),
+                MODEL_SERVICE: grpc_methods.of_model(cast(Any, ModelService)),
+            }
+        self._services = services
         self._all_handlers = tuple(handlers)
 
     async def start(
@@ -109,6 +123,10 @@ class GrpcServer:
         server.add_generic_rpc_handlers(self._all_handlers)
         if options.serves_health:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        if options.serves_reflection:
+            grpc_descriptors.add_reflection(
+                server, self._services, serves_health=options.serves_health
+            )
         port = grpc_listening.bind(server, host, port, options)
         self._server = server
         await server.start()

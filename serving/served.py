@@ -17,6 +17,7 @@ from serving.metrics import exposition
 from serving.model_service import ModelService
 from serving.observed_predictor import ObservedPredictor
 from serving.predictor import Predictor
+from serving.profiler_service import ProfilerService
 from serving.request_log import RequestLog
 from serving.served_models import ServedModels
 from serving.server_metrics import ServerMetrics, gauges
@@ -124,6 +125,7 @@ class Embedded:
             ),
             ModelService(self._embedded, self._reloader, metric=self._counters.value),
             InferenceService(self.predictor, self.ready, self._counters),
+            ProfilerService() if self._options.serves_profiler else None,
         )
 
     def start(self) -> None:

@@ -133,6 +133,14 @@ def test_what_does_not_exist_here_is_one_warning_each():
             "Either use_alts_credentials must be false or ssl_config_file must be "
             "empty.",
         ),
+        (
+            ["--cpu_engine=litert", "--prefer_tflite_model=false"],
+            "--cpu_engine=litert contradicts --prefer_tflite_model=false.",
+        ),
+        (
+            ["--cpu_engine=tensorflow", "--convert_on_load"],
+            "--convert_on_load makes models for LiteRT, which may not answer.",
+        ),
         (["--grpc_channel_arguments=a"], "key=value,key=value... was expected"),
         (["--enable_profiler=maybe"], "expected true or false. Received: maybe"),
     ],
@@ -142,6 +150,23 @@ def test_flags_that_contradict_each_other_end_with_code_2(capsys, arguments, tex
         flags.parse(["--store=a", *arguments])
     assert caught.value.code == 2
     assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "engine"),
+    [
+        ([], "auto"),
+        (["--cpu_engine=litert"], "litert"),
+        (["--prefer_tflite_model"], "litert"),
+        (["--prefer_tflite_model=false"], "tensorflow"),
+        (["--cpu_engine=litert", "--prefer_tflite_model"], "litert"),
+    ],
+)
+def test_tf_servings_own_flag_chooses_the_engine_too(arguments, engine):
+    load = flags.parse(["--store=a", *arguments]).embedded.load
+    assert load.cpu_engine == engine
+    assert load.saved_model_tags == ("serve",)
+    assert not load.convert_on_load
 
 
 def test_a_word_that_is_no_flag_is_told_and_passed_over(capsys):

@@ -1,0 +1,170 @@
+"""What operators ask over gRPC: which services there are, and a trace of their work."""
+
+import concurrent.futures
+import pathlib
+import threading
+
+import grpc
+import pytest
+from google.protobuf import descriptor_pool, json_format, message_factory
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
+from server_process import digits_request, publish, serving
+
+from serving import profiler_protos
+
+SERVICES = {
+    "grpc.health.v1.Health": ["Check", "Watch"],
+    "grpc.reflection.v1alpha.ServerReflection": ["ServerReflectionInfo"],
+    "inference.GRPCInferenceService": ["ServerLive", "ModelInfer"],
+    "tensorflow.ProfilerService": ["Profile", "Terminate", "Monitor"],
+    "tensorflow.serving.ModelService": ["GetModelStatus", "HandleReloadConfigRequest"],
+    "tensorflow.serving.PredictionService": ["Predict", "Classify", "MultiInference"],
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, digits):
+    """A server that answers with TensorFlow, and tells what it serves."""
+    store = tmp_path_factory.mktemp("control")
+    publish(digits, store / "digits", 1)
+    with serving(f"--store={store}", "--enable_grpc_reflection") as process:
+        yield process
+
+
+def profile(channel, milliseconds, session="s", **options):
+    call = channel.unary_unary(
+        "/tensorflow.ProfilerService/Profile",
+        request_serializer=profiler_protos.ProfileRequest.SerializeToString,
+        response_deserializer=profiler_protos.ProfileResponse.FromString,
+    )
+    request = profiler_protos.ProfileRequest(session_id=session)
+    request.opts.duration_ms = milliseconds
+    request.opts.host_tracer_level = 2
+    return call.future(request, timeout=60, **options)
+
+
+def terminate(channel, session):
+    call = channel.unary_unary(
+        "/tensorflow.ProfilerService/Terminate",
+        request_serializer=profiler_protos.TerminateRequest.SerializeToString,
+    )
+    call(profiler_protos.TerminateRequest(session_id=session), timeout=10)
+
+
+def test_every_service_and_message_can_be_looked_up(server):
+    database = ProtoReflectionDescriptorDatabase(server.channel)
+    assert sorted(database.get_services()) == sorted(SERVICES)
+    pool = descriptor_pool.DescriptorPool(database)
+    for name, some in SERVICES.items():
+        methods = pool.FindServiceByName(name).methods_by_name
+        assert set(some) <= set(methods), name
+    pool.FindMessageTypeByName("tensorflow.serving.PredictRequest")
+
+
+def test_a_client_that_knows_nothing_can_ask_by_what_reflection_tells(server):
+    pool = descriptor_pool.DescriptorPool(
+        ProtoReflectionDescriptorDatabase(server.channel)
+    )
+    service = pool.FindServiceByName("inference.GRPCInferenceService")
+    method = service.methods_by_name["ModelReady"]
+    request = message_factory.GetMessageClass(method.input_type)
+    response = message_factory.GetMessageClass(method.output_type)
+    call = server.channel.unary_unary(
+        f"/{service.full_name}/{method.name}",
+        request_serializer=request.SerializeToString,
+        response_deserializer=response.FromString,
+    )
+    answer = call(json_format.ParseDict({"name": "digits"}, request()), timeout=10)
+    assert json_format.MessageToDict(answer) == {"ready": True}
+
+
+def test_reflection_is_off_unless_asked_for(ports):
+    with grpc.insecure_channel(f"127.0.0.1:{ports[0]}") as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            ProtoReflectionDescriptorDatabase(channel).get_services()
+    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_tensorflows_own_client_writes_a_trace_while_requests_are_answered(
+    server, tf, tmp_path
+):
+    done = threading.Event()
+
+    def ask():
+        count = 0
+        while not done.is_set():
+            server.predict(digits_request(), timeout=30)
+            count += 1
+        return count
+
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        asking = threads.submit(ask)
+        try:
+            tf.profiler.experimental.client.trace(
+                f"grpc://127.0.0.1:{server.port}", str(tmp_path), duration_ms=300
+            )
+        finally:
+            done.set()
+        assert asking.result(30) > 0
+    (trace,) = (tmp_path / "plugins/profile").rglob("*.xplane.pb")
+    # The function that answers, as TensorFlow's tracer names it.
+    assert b"inference_signature_wrapper" in trace.read_bytes()
+
+
+def test_a_trace_ends_early_when_told_and_only_one_is_made_at_a_time(server):
+    first = profile(server.channel, 50_000, "first")
+    while True:
+        # The first may not have begun yet: this one is short, and is tried again.
+        second = profile(server.channel, 1, "second")
+        if second.code() == grpc.StatusCode.ALREADY_EXISTS:
+            break
+        assert second.code() == grpc.StatusCode.OK
+    terminate(server.channel, "another")
+    terminate(server.channel, "first")
+    response = first.result(30)
+    assert [tool.name for tool in response.tool_data] == ["xplane.pb"]
+    assert not response.empty_trace
+
+
+def test_a_caller_that_goes_away_leaves_the_profiler_free(server):
+    gone = profile(server.channel, 50_000, "gone")
+    while profile(server.channel, 1).code() != grpc.StatusCode.ALREADY_EXISTS:
+        pass
+    gone.cancel()
+    while (code := profile(server.channel, 1).code()) != grpc.StatusCode.OK:
+        assert code == grpc.StatusCode.ALREADY_EXISTS
+
+
+def test_the_profiler_writes_no_file_that_a_caller_names(server, tmp_path):
+    call = server.channel.unary_unary(
+        "/tensorflow.ProfilerService/Profile",
+        request_serializer=profiler_protos.ProfileRequest.SerializeToString,
+        response_deserializer=profiler_protos.ProfileResponse.FromString,
+    )
+    request = profiler_protos.ProfileRequest(
+        repository_root=str(tmp_path), session_id="../x", host_name="h", duration_ms=1
+    )
+    assert call(request, timeout=30).tool_data[0].data
+    assert not list(pathlib.Path(tmp_path).iterdir())
+
+
+def test_a_trace_that_would_take_all_memory_is_refused(server):
+    with pytest.raises(grpc.RpcError) as caught:
+        profile(server.channel, 10**9).result(30)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "Expected 60000 ms at most" in caught.value.details()
+
+
+def test_without_tensorflow_the_profiler_says_what_to_type(tmp_path, digits_litert):
+    publish(digits_litert, tmp_path / "digits", 1)
+    with serving(f"--store={tmp_path}") as light:
+        with pytest.raises(grpc.RpcError) as caught:
+            profile(light.channel, 1).result(30)
+        assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+        assert "--cpu_engine=tensorflow" in caught.value.details()
+    with serving(f"--store={tmp_path}", "--enable_profiler=false") as light:
+        with pytest.raises(grpc.RpcError) as caught:
+            profile(light.channel, 1).result(30)
+        assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
