@@ -140,9 +140,12 @@ class Model(Generic[T]):
         return [self.versions[number] for number in self.policy.choose(sound)]
 
     def unneeded(self) -> list[Version[T]]:
-        """The versions that may go; a live one only if another has taken over."""
+        """The versions that may go; the last live one only if another has taken over.
+
+        Of several that are not wanted any more the newest stays for that long.
+        """
         wanted = self.wanted()
+        spare = [version for version in self.available() if version not in wanted]
         taken_over = any(version.state == AVAILABLE for version in wanted)
-        if self.policy.choose(self.on_disk) and not taken_over:
-            return []
-        return [version for version in self.available() if version not in wanted]
+        is_over = not self.policy.choose(self.on_disk)
+        return spare if taken_over or is_over else spare[1:]

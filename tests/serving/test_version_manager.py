@@ -315,6 +315,29 @@ def test_another_policy_takes_effect_at_once_without_a_gap(tmp_path):
         soon(lambda: manager.available() == {})
 
 
+def test_of_several_that_nobody_wants_the_newest_answers_until_another_can(tmp_path):
+    for version in (1, 2, 3):
+        write(tmp_path, "a", version)
+    policy = {"a": VersionPolicy(num_versions=None, specific=frozenset({1, 2}))}
+    go_on = threading.Event()
+
+    def load(path):
+        if path.name == "3":
+            assert go_on.wait(5)
+        return Graph(path)
+
+    def sources():
+        return {"a": Source(tmp_path / "a", policy["a"])}
+
+    with watching(tmp_path, load=load, sources=sources) as manager:
+        soon(lambda: manager.available() == {"a": [2, 1]})
+        policy["a"] = VersionPolicy(num_versions=None, specific=frozenset({3}))
+        soon(lambda: states(manager, "a").get(1) == "END")
+        assert states(manager, "a") == {3: "LOADING", 2: "AVAILABLE", 1: "END"}
+        go_on.set()
+        soon(lambda: manager.available() == {"a": [3]})
+
+
 def test_specific_versions_that_are_missing_are_told_once(tmp_path, caplog):
     write(tmp_path, "a", 1)
     sources = {"a": Source(tmp_path / "a", VersionPolicy(None, frozenset({1, 7})))}
