@@ -105,7 +105,7 @@ def _joined(tasks: Sequence[Task]) -> Arrays:
     if len(tasks) == 1:
         return tasks[0].inputs
     return {
-        alias: np.concatenate([task.inputs[alias] for task in tasks])
+        alias: batch_axis.joined([task.inputs[alias] for task in tasks])
         for alias in tasks[0].inputs
     }
 
@@ -115,11 +115,14 @@ def _padded(
 ) -> Arrays:
     """The batch, made up to an allowed size with the last task's first row."""
     last = next((task for task in reversed(tasks) if task.rows), None)
-    missing = padded_rows(tasks, allowed_sizes) - sum(task.rows for task in tasks)
+    rows = sum(task.rows for task in tasks)
+    missing = padded_rows(tasks, allowed_sizes) - rows
     if last is None or not missing:
         return inputs
+    # As it stands in the batch: there it may have been made longer.
+    first = slice(rows - last.rows, rows - last.rows + 1)
     return {
-        alias: np.concatenate([array, np.repeat(last.inputs[alias][:1], missing, 0)])
+        alias: np.concatenate([array, np.repeat(array[first], missing, 0)])
         for alias, array in inputs.items()
     }
 

@@ -12,8 +12,6 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import numpy as np
-
 from serving import batch_axis
 from serving.batch_axis import Arrays, Shapes
 from serving.batch_run import Result, Task, run_tasks
@@ -94,7 +92,8 @@ class Batcher:
         """
         loop = asyncio.get_running_loop()
         deadline = None if timeout_s is None else loop.time() + timeout_s
-        shapes = batch_axis.inner_shapes(inputs) if self._may_batch else None
+        pads = self._options.pads_inputs
+        shapes = batch_axis.inner_shapes(inputs, pads=pads) if self._may_batch else None
         rows = 1 if shapes is None else batch_axis.rows(inputs)
         self._refuse_if_too_large(rows)
         self._refuse_if_full()
@@ -145,7 +144,8 @@ class Batcher:
             slices.adapt(slowest.rows, slowest.run_s, slowest.inputs, found[0])
             parts += found
         return {
-            alias: np.concatenate([part[alias] for part in parts]) for alias in parts[0]
+            alias: batch_axis.joined([part[alias] for part in parts])
+            for alias in parts[0]
         }
 
     def _refuse_if_too_large(self, rows: int) -> None:

@@ -11,7 +11,6 @@ allowed_batch_sizes: 128
 """
 
 import dataclasses
-import logging
 import os
 import pathlib
 from typing import Any
@@ -19,8 +18,6 @@ from typing import Any
 from savedmodels.serving_protos import BatchingParameters
 from serving import text_config
 from serving.errors import InvalidRequestError
-
-logger = logging.getLogger(__name__)
 
 PER_MODEL_FILE = "batching_params.pbtxt"
 # What TF Serving takes where a file does not say it.
@@ -43,6 +40,8 @@ class BatchingOptions:
             as there are cores, and two at least: a slow model must not stop the others.
         batch_timeout_s: Seconds that requests wait for others to fill their batch.
         allowed_batch_sizes: Sizes that a batch is padded to, ascending; empty for none.
+        pads_inputs: Whether requests of different lengths share a batch, in which the
+            shorter ones end in zeros. Without it they run in batches of their own.
         thread_pool_name: What metrics call the threads.
     """
 
@@ -52,6 +51,7 @@ class BatchingOptions:
     num_batch_threads: int = max(2, os.cpu_count() or 1)
     batch_timeout_s: float = 0.0
     allowed_batch_sizes: tuple[int, ...] = ()
+    pads_inputs: bool = False
     thread_pool_name: str = "model_server_batch_threads"
 
 
@@ -73,12 +73,6 @@ def read(path: pathlib.Path) -> BatchingOptions:
         size = _value(proto, "max_execution_batch_size", limit)
     sizes = tuple(proto.allowed_batch_sizes)
     _check_sizes(sizes, size)
-    if proto.pad_variable_length_inputs:
-        logger.warning(
-            "%s: pad_variable_length_inputs has no effect: requests of different "
-            "shapes run in batches of their own, and need no padding.",
-            path,
-        )
     threads = BatchingOptions().num_batch_threads
     return BatchingOptions(
         max_batch_size=size,
@@ -89,6 +83,7 @@ def read(path: pathlib.Path) -> BatchingOptions:
         num_batch_threads=_value(proto, "num_batch_threads", threads),
         batch_timeout_s=_value(proto, "batch_timeout_micros", 0, least=0) / 1e6,
         allowed_batch_sizes=sizes,
+        pads_inputs=proto.pad_variable_length_inputs,
         thread_pool_name=proto.thread_pool_name.value or "batch_threads",
     )
 

@@ -395,3 +395,47 @@ def test_where_a_timeout_is_set_a_batch_waits_for_more_until_it_is_full():
         assert loop.time() - began < 0.2
 
     assert run(scenario, max_batch_size=4, batch_timeout_s=0.2) == [(2,), (4,)]
+
+
+def test_requests_of_other_lengths_share_a_run_where_they_may_be_padded():
+    async def scenario(batcher, doubler):
+        first = await hold(batcher, doubler)
+        short = {"x": np.float32([[1, 2]])}
+        long = {"x": np.float32([[3, 4, 5], [6, 7, 8]])}
+        square = {"x": np.ones((1, 2, 2), np.float32)}
+        tasks = await queued(batcher, short, long, square)
+        doubler.gate.set()
+        await first
+        found = [(await task)["y"].tolist() for task in tasks]
+        # As TF Serving has it, an answer is as long as its batch.
+        assert found[0] == [[2, 4, 0]]
+        assert found[1] == [[6, 8, 10], [12, 14, 16]]
+        assert found[2] == [[[2, 2], [2, 2]]]
+
+    assert run(scenario, pads_inputs=True) == [(1,), (3, 3), (1, 2, 2)]
+    with pytest.raises(AssertionError):
+        run(scenario)
+
+
+def test_shorter_rows_end_in_nothing_whatever_their_type():
+    answers = {}
+
+    def keep(inputs):
+        answers.update(inputs)
+        return inputs
+
+    def task(numbers, texts):
+        inputs = {
+            "flags": np.array([numbers], bool),
+            "texts": np.array([texts], np.object_),
+        }
+        return Task(inputs, 1, ((-1,), (-1,)), None, None, 0.0)
+
+    tasks = [task([1, 1, 1], [b"a"]), task([1], [b"b", b"c"])]
+    run_tasks(keep, tasks, allowed_sizes=(2, 4))
+    assert answers["flags"].tolist() == [[True] * 3, [True, False, False]]
+    assert answers["texts"].tolist() == [[b"a", b""], [b"b", b"c"]]
+    run_tasks(keep, [*tasks, tasks[1]], allowed_sizes=(2, 4))
+    # The row that fills the batch up is as long as the others.
+    assert answers["texts"].tolist()[2:] == [[b"b", b"c"], [b"b", b"c"]]
+    assert answers["flags"].tolist()[3] == [True, False, False]

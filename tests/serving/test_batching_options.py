@@ -53,9 +53,9 @@ def test_large_requests_are_split_where_the_file_says_so(tmp_path):
     assert (options.max_request_rows, options.max_batch_size) == (100, 10)
 
 
-def test_padding_of_inputs_is_not_done_and_that_is_told(tmp_path, caplog):
-    read(tmp_path, "pad_variable_length_inputs: true")
-    assert caplog.text.count("pad_variable_length_inputs has no effect") == 1
+def test_inputs_are_padded_where_the_file_says_so(tmp_path):
+    assert not read(tmp_path, "").pads_inputs
+    assert read(tmp_path, "pad_variable_length_inputs: true").pads_inputs
 
 
 @pytest.mark.parametrize(
