@@ -62,7 +62,9 @@ class TensorFlowEngine:
             self._model = _load(path, list(tags))
         except Exception as error:
             # Of whatever class: TensorFlow raises half a dozen over broken files.
-            raise ServingError(f"Cannot load {path}: {error}") from error
+            is_full = isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)
+            kind = errors.ResourceExhaustedError if is_full else ServingError
+            raise kind(f"Cannot load {path}: {error}") from error
         self._functions = dict(self._model.signatures.items())
         self._checks_shapes: dict[str, bool] = {}
 

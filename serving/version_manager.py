@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from savedmodels import store
 from serving import version_folders
-from serving.errors import ServingError
+from serving.errors import ResourceExhaustedError, ServingError
 from serving.version_policy import Source
 from serving.version_state import (
     AVAILABLE,
@@ -218,6 +218,10 @@ class VersionManager(VersionTable[T]):
             loaded = self._load(version.path, version.name, version.number)
         except ServingError as refused:
             error = refused
+        except MemoryError:
+            error = ResourceExhaustedError(
+                f"There is not enough memory to load {label}."
+            )
         except Exception as unexpected:
             # Whatever a broken folder brings up must not end this thread.
             logger.exception("Unexpected error while loading %s", label)

@@ -7,6 +7,7 @@ import json
 import signal
 import threading
 import time
+import urllib.error
 import urllib.request
 
 import numpy as np
@@ -72,12 +73,24 @@ def test_classify_takes_the_encoded_file_and_agrees_with_predict(server, images)
         {"signature_name": "classify", "examples": [{"image/encoded": {"b64": b64}}]}
     ).encode()
     url = f"{server.rest_url}/v1/models/{MODEL}:classify"
-    with urllib.request.urlopen(url, data=body) as response:
-        (pairs,) = json.load(response)["results"]
+    (pairs,) = _answered_in_time(url, body)["results"]
     with rest_client.RestClient(server.rest_url) as client:
         (scores,) = client.predict(MODEL, {"image": images[:1]})["scores"]
     assert [label for label, _ in pairs] == [str(digit) for digit in range(10)]
     np.testing.assert_allclose([score for _, score in pairs], scores, atol=1e-5)
+
+
+def _answered_in_time(url, body):
+    """The answer, once TensorFlow is there: the first call that needs it brings it."""
+    end = time.monotonic() + 180
+    while True:
+        try:
+            with urllib.request.urlopen(url, data=body) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            # On a busy machine that may take longer than a call may.
+            assert error.code == 504
+            assert time.monotonic() < end
 
 
 def test_predict_names_the_digit_that_the_server_found(server, images, tmp_path):

@@ -116,18 +116,20 @@ def test_versions_switch_under_load_without_a_failed_call(digits_store, digits_l
         )
 
 
+@pytest.mark.parametrize("name", ["saved_model.pb", "model.tflite"])
 def test_a_truncated_version_is_reported_and_the_old_one_answers(
-    digits_store, digits_litert
+    digits_store, digits_litert, name
 ):
     with serving(f"--store={digits_store}") as server:
         publish(digits_litert, digits_store / "away", 1)
-        file = digits_store / "away/1/saved_model.pb"
+        file = digits_store / "away/1" / name
         file.write_bytes(file.read_bytes()[:1000])
         (digits_store / "away/1").rename(digits_store / "digits/2")
         soon(lambda: server.states("digits") == {2: "END", 1: "AVAILABLE"})
+        assert name.encode() in server.get("/v1/models/digits")[1]
         assert server.predict(digits_request()).model_spec.version.value == 1
         assert server.health("digits") == "SERVING"
-        shutil.copy(digits_litert / "saved_model.pb", digits_store / "digits/2")
+        shutil.copy(digits_litert / name, digits_store / "digits/2")
         soon(lambda: server.states("digits") == {2: "AVAILABLE", 1: "END"})
 
 
