@@ -89,8 +89,8 @@ def _answered_in_time(url, body):
                 return json.load(response)
         except urllib.error.HTTPError as error:
             # On a busy machine that may take longer than a call may.
-            assert error.code == 504
-            assert time.monotonic() < end
+            if error.code != 504 or time.monotonic() > end:
+                raise
 
 
 def test_predict_names_the_digit_that_the_server_found(server, images, tmp_path):
