@@ -22,6 +22,7 @@ import grpc
 import mutations
 import numpy as np
 import pytest
+from litert_versions import add_litert
 from server_process import digits_request, publish, serving, soon
 
 from savedmodels.protos import predict_pb2, prediction_service_pb2_grpc
@@ -246,8 +247,7 @@ def test_a_version_that_is_unloaded_gives_its_memory_back(tmp_path, tf, engine):
     signatures = {"serving_default": module.predict}
     tf.saved_model.save(module, str(version), signatures=signatures)
     if engine == "litert":
-        converter = tf.lite.TFLiteConverter.from_saved_model(str(version))
-        (version / "model.tflite").write_bytes(converter.convert())
+        add_litert(tf, version)
     store = tmp_path / "store"
     publish(version, store / "m", 1)
     request = predict_pb2.PredictRequest()
@@ -267,4 +267,6 @@ def test_a_version_that_is_unloaded_gives_its_memory_back(tmp_path, tf, engine):
             soon(lambda n=number: server.states("m").get(n - 1) != "AVAILABLE", 30)
             memory.append(used(server)[0])
         print([round(size / MIB) for size in memory])
+        maps = pathlib.Path(f"/proc/{server.popen.pid}/maps").read_text()
+        assert ("libtensorflow_cc" in maps) == (engine == "tensorflow")
     assert statistics.median(memory[-10:]) < statistics.median(memory[5:15]) + 64 * MIB
