@@ -23,9 +23,9 @@ MAX_DEBUG_BYTES = 256  # of a JSON value, in an error text
 _STRING = r'"(?:[^"\\]|\\.)*+"'
 _STRING_OR_NUMBER = re.compile(rf"{_STRING}|-?\bInf(?:inity)?\b|-NaN\b", re.DOTALL)
 _SPACE = " \t\n\r"
-_LARGE_BYTES = 256 * 1024  # above, parsing would hold up other threads
+LARGE_BYTES = 256 * 1024  # above, parsing would hold up other threads
 _decoder = json.JSONDecoder()
-_one_large_at_a_time = threading.Lock()
+_large = threading.Lock()
 _debug_encoder = json.JSONEncoder(indent=4, ensure_ascii=False)
 
 # Python's words to TF Serving's, by how the message begins.
@@ -70,6 +70,11 @@ def parse(body: bytes) -> dict[str, Any]:
     return document
 
 
+def one_large_at_a_time(body: bytes) -> contextlib.AbstractContextManager[object]:
+    """Returns what keeps the memory for large bodies to that for one of them."""
+    return _large if len(body) > LARGE_BYTES else contextlib.nullcontext()
+
+
 @contextlib.contextmanager
 def reading(body: bytes) -> Iterator[dict[str, Any]]:
     """Gives what `parse` returns, and takes it apart at the end.
@@ -77,10 +82,10 @@ def reading(body: bytes) -> Iterator[dict[str, Any]]:
     While a large document lives, the garbage collector rests: it would go through
     millions of lists again and again, which takes four times as long as parsing them.
     """
-    if len(body) <= _LARGE_BYTES:
+    if len(body) <= LARGE_BYTES:
         yield parse(body)
         return
-    with _one_large_at_a_time:
+    with _large:
         collects = gc.isenabled()
         gc.disable()
         document: dict[str, Any] = {}
@@ -178,7 +183,7 @@ _decoder_of_large = _sliced_decoder()
 
 
 def _decoder_for(text: str) -> json.JSONDecoder:
-    return _decoder_of_large if len(text) > _LARGE_BYTES else _decoder
+    return _decoder_of_large if len(text) > LARGE_BYTES else _decoder
 
 
 def _take_apart(value: Any) -> None:

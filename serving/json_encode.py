@@ -24,6 +24,9 @@ from serving.servable import SignatureInfo
 
 # dtype to the digits that always read back.
 _FLOAT_DIGITS = {np.dtype(np.float32): 9, np.dtype(np.float64): 17}
+# C's words for what JSON has none for.
+_WORDS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+_encode_text = json.JSONEncoder(ensure_ascii=False).encode
 _INTEGERS = frozenset(np.dtype(code) for code in "bhilqBIQ")  # uint16 has no JSON form
 
 
@@ -55,7 +58,7 @@ def predictions(outputs: Mapping[str, np.ndarray]) -> str:
     columns = [_rows(array, alias) for alias, array in outputs.items()]
     if len(columns) == 1:
         return f'{{\n    "predictions": [{", ".join(columns[0])}\n    ]\n}}'
-    keys = [json.dumps(alias, ensure_ascii=False) for alias in outputs]
+    keys = [_encode_text(alias) for alias in outputs]
     objects = ",".join(
         "\n        {\n            "
         + ",\n            ".join(
@@ -84,7 +87,7 @@ def outputs(outputs: Mapping[str, np.ndarray]) -> str:
         (value,) = (tensor(array, alias) for alias, array in outputs.items())
         return f'{{\n    "outputs": {value}\n}}'
     members = ",".join(
-        f"\n        {json.dumps(alias, ensure_ascii=False)}: {tensor(array, alias)}"
+        f"\n        {_encode_text(alias)}: {tensor(array, alias)}"
         for alias, array in outputs.items()
     )
     return f'{{\n    "outputs": {{{members}\n    }}\n}}'
@@ -108,10 +111,7 @@ def classifications(results: Sequence[Sequence[tuple[str, float]]]) -> str:
     pairs = [pair for result in results for pair in result]
     scores = iter(_tokens(np.array([score for _, score in pairs], np.float32)))
     lines = [
-        ", ".join(
-            f"[{json.dumps(label, ensure_ascii=False)}, {next(scores)}]"
-            for label, _ in result
-        )
+        ", ".join(f"[{_encode_text(label)}, {next(scores)}]" for label, _ in result)
         for result in results
     ]
     text = ", ".join(f"[{line}]" for line in lines)
@@ -219,27 +219,25 @@ def _tokens(array: np.ndarray, alias: str = "") -> list[str]:
 
 
 def _float_tokens(values: np.ndarray) -> list[str]:
-    finite = np.isfinite(values)
-    shown = np.where(finite, values, 0)
-    numbers = shown.tolist()
-    tokens = [f"{number:g}" for number in numbers]
+    numbers = values.tolist()
+    short = ("%g " * len(numbers) % tuple(numbers)).split()
     with np.errstate(over="ignore"):  # 6 digits may round the largest up to infinity
-        read_back = np.array(tokens, np.float64).astype(values.dtype)
-    digits = _FLOAT_DIGITS[values.dtype]
-    for index in np.flatnonzero(read_back != shown).tolist():
-        tokens[index] = f"{numbers[index]:.{digits}g}"
+        read_back = np.array(list(map(float, short)), values.dtype).tolist()
+    long = f"%.{_FLOAT_DIGITS[values.dtype]}g"
     tokens = [
-        token if "." in token or "e" in token else f"{token}.0" for token in tokens
+        token if again == number else long % number
+        for token, again, number in zip(short, read_back, numbers, strict=True)
     ]
-    for index in np.flatnonzero(~finite).tolist():
-        tokens[index] = json.dumps(float(values[index]))
-    return tokens
+    return [
+        token if "." in token or "e" in token else _WORDS.get(token) or f"{token}.0"
+        for token in tokens
+    ]
 
 
 def _text(value: bytes | str) -> str:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
-    return json.dumps(value, ensure_ascii=False)
+    return _encode_text(value)
 
 
 def _base64(value: bytes | str) -> str:

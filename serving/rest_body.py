@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from serving import example_codec, json_decode, json_document
+from serving import example_codec, json_decode, json_document, json_numbers
 from serving.errors import InvalidRequestError, ServingError
 from serving.servable import DEFAULT_SIGNATURE, SignatureInfo
 
@@ -28,6 +28,11 @@ def predict_inputs(
     Raises:
         ServingError: `refusal`, or what is wrong.
     """
+    if refusal is None:
+        with json_document.one_large_at_a_time(body):
+            found = json_numbers.predict_inputs(body, signatures)
+        if found is not None:
+            return found
     with json_document.reading(body) as document:
         name = json_document.signature_name(document)
         if refusal is not None:

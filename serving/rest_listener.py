@@ -17,7 +17,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from serving import json_encode
+from serving import json_encode, rest_http
 from serving.rest_http import App
 
 
@@ -67,6 +67,7 @@ def make_server(
             log_config=None,
             log_level=logging.ERROR,  # clients could fill the log with warnings
             server_header=False,
+            proxy_headers=False,  # nobody here asks who the client is
             timeout_graceful_shutdown=max(1, round(drain_s)),
             ssl_context_factory=None if tls is None else lambda *_: tls,
         )
@@ -105,15 +106,17 @@ class _Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._is_between_requests:
             self._head_bytes += len(data)
-            if self._patience is None:
-                self._lose_patience_later()
         super().data_received(data)
-        if self._is_between_requests and self._head_bytes > self._limits.head_bytes:
+        if not self._is_between_requests or not self._head_bytes:
+            return
+        if self._head_bytes > self._limits.head_bytes:
             self._refuse(
                 http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "The request's headers are too large. Expected at most "
                 f"{self._limits.head_bytes} bytes.",
             )
+        elif self._patience is None and not self.transport.is_closing():
+            self._lose_patience_later()
 
     def on_headers_complete(self) -> None:
         self._is_between_requests = False
@@ -123,6 +126,8 @@ class _Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
+        # Nothing else writes there; read before `receive` is called for the first time.
+        self.scope["extensions"] = rest_http.IS_COMPLETE
         self._is_between_requests = True
         self._be_patient()
 

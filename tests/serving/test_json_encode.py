@@ -54,6 +54,22 @@ def test_every_float32_reads_back_as_itself():
     np.testing.assert_array_equal(read_back.astype(np.float32), values)
 
 
+@pytest.mark.parametrize(("dtype", "digits"), [(np.float32, 9), (np.float64, 17)])
+def test_a_float_is_as_short_as_the_rule_for_one_allows(dtype, digits):
+    generator = np.random.default_rng(1)
+    values = generator.normal(size=500) * 10.0 ** generator.integers(-40, 38, 500)
+    rounded = [float(f"{value:.5g}") for value in values]
+    whole = generator.integers(-(10**7), 10**7, 500)
+    for value in np.array([*values, *rounded, *whole], dtype):
+        number = float(value)
+        expected = f"{number:g}"
+        if dtype(expected) != value:
+            expected = f"{number:.{digits}g}"
+        if "." not in expected and "e" not in expected:
+            expected += ".0"
+        assert json_encode.tensor(np.array([value])) == f"[{expected}]"
+
+
 @pytest.mark.parametrize(
     ("array", "text"),
     [
