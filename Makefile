@@ -80,7 +80,7 @@ score: $(READY) ## score INPUT (images, .npy, .txt, JSONL, TFRecord) into OUTPUT
 	@$(PYTHON) -m pipelines.score $(call needs,MODEL) --input '$(call needs,INPUT)' --output '$(call needs,OUTPUT)' \
 	  --store '$(STORE)' $(call flag,--version,VERSION) $(call flag,--signature,SIGNATURE)
 
-bench: $(READY) ## measure the server beside hand-written ones, for a MODEL of STORE (mnist_classifier); SECONDS= per cell, ROUNDS=, VERSION=
+bench: $(READY) ## measure the server beside others, for a MODEL of STORE (mnist_classifier); SECONDS= per cell, ROUNDS=, VERSION=
 	@$(PYTHON) -m pipelines.bench_serving '$(or $(MODEL),mnist_classifier)' --store '$(STORE)' $(call flag,--version,VERSION) \
 	  $(call flag,--seconds,SECONDS) $(call flag,--rounds,ROUNDS)
 

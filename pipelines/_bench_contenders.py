@@ -44,6 +44,7 @@ class Contenders:
 
     Attributes:
         engines: The engines that the version can be run by.
+        peers: The REST servers of others.
         stores: The folder that each of them serves; versions may be added.
         targets: By contender and protocol.
         in_process: Calls the SavedModel without a server.
@@ -55,6 +56,7 @@ class Contenders:
     """
 
     engines: Sequence[str]
+    peers: Sequence[str]
     stores: Mapping[str, pathlib.Path]
     targets: Mapping[tuple[str, str], Target]
     in_process: Process
@@ -108,17 +110,19 @@ def start(processes: Processes, version: pathlib.Path, model: str) -> Contenders
         _, grpc, _ = serve(processes, engines[0], stores[engines[0]], flag)
         target = Target(grpc, dict.fromkeys(cells.ROWS, PREDICT), certificate)
         targets[cells.TLS, cells.GRPC] = target
-    _start_by_hand(processes, version, requests.rest_path, targets)
+    peers = cells.peers()
+    _start_peers(processes, peers, version, requests.rest_path, targets)
     in_process.answer()  # which took as long as the others' start
     sizes = _check(requests, targets, engines[0])
     empty = processes.start(
-        cells.EMPTY, "pipelines._bench_peers", "empty", *sizes.values()
+        cells.EMPTY, "pipelines._bench_peers", cells.EMPTY, *sizes.values()
     )
     paths = {rows: f"/empty.Empty/{size}" for rows, size in sizes.items()}
     targets[cells.EMPTY, cells.GRPC] = Target(_ready_at(empty), paths)
     load = processes.start("load generator", "pipelines._bench_load")
     return Contenders(
         engines=engines,
+        peers=peers,
         stores=stores,
         targets=targets,
         in_process=in_process,
@@ -155,16 +159,17 @@ def _target(address: str, path: str) -> Target:
     return Target(address, dict.fromkeys(cells.ROWS, path))
 
 
-def _start_by_hand(
+def _start_peers(
     processes: Processes,
+    peers: Sequence[str],
     version: pathlib.Path,
     path: str,
     targets: dict[tuple[str, str], Target],
 ) -> None:
-    """Starts the servers as people write them, both at the same time."""
+    """Starts the REST servers of others, all at the same time."""
     started = {
-        name: processes.start(name, "pipelines._bench_peers", kind, version)
-        for name, kind in ((cells.BY_HAND, "uvicorn"), (cells.KERAS, "keras"))
+        name: processes.start(name, "pipelines._bench_peers", name, version, path)
+        for name in peers
     }
     for name, process in started.items():
         targets[name, cells.REST] = _target(_ready_at(process), path)

@@ -9,12 +9,10 @@ from collections.abc import Sequence
 
 from pipelines import _bench_rounds as rounds
 from pipelines._bench_cells import (
-    BY_HAND,
     CALLS,
     EMPTY,
     GRPC,
     IN_PROCESS,
-    KERAS,
     REST,
     SHIM,
     TLS,
@@ -51,24 +49,29 @@ class Figure:
         return spread(self.values)
 
 
-def figures(engines: Sequence[str], timings: Timings, others: Others) -> list[Figure]:
+def figures(
+    engines: Sequence[str], peers: Sequence[str], timings: Timings, others: Others
+) -> list[Figure]:
     """Returns all figures, engine by engine, then those of the shim and of TLS.
 
     Args:
         engines: The engines that were measured.
+        peers: The REST servers of others that were.
         timings: Of every cell, one a round.
         others: What else was measured.
     """
     found = []
     for engine in engines:
-        found += _of_engine(engine, timings, others)
+        found += _of_engine(engine, peers, timings, others)
     found += _beside(SHIM, "the shim", engines[0], timings)
     if Cell(GRPC, *ROUND_TRIP, TLS) in timings:
         found += _beside(TLS, "TLS", engines[0], timings)
     return found
 
 
-def _of_engine(engine: str, timings: Timings, others: Others) -> list[Figure]:
+def _of_engine(
+    engine: str, peers: Sequence[str], timings: Timings, others: Others
+) -> list[Figure]:
     def ratio(name: str, definition: str, above: Cell, below: Cell) -> Figure:
         value = _mean_ms if above.in_flight == 1 else _rows_per_s
         pairs = zip(timings[above], timings[below], strict=True)
@@ -94,17 +97,14 @@ def _of_engine(engine: str, timings: Timings, others: Others) -> list[Figure]:
             Cell(GRPC, *MANY, engine),
             calls[1],
         ),
-        ratio(
-            "REST / uvicorn by hand",
-            "requests/s by REST, 1 row, 16 connections, divided by that server's",
-            Cell(REST, *CONNECTIONS, engine),
-            Cell(REST, *CONNECTIONS, BY_HAND),
-        ),
-        ratio(
-            "REST / Keras by hand",
-            "the same requests/s, divided by that server's",
-            Cell(REST, *CONNECTIONS, engine),
-            Cell(REST, *CONNECTIONS, KERAS),
+        *(
+            ratio(
+                f"REST / {peer}",
+                "requests/s by REST, 1 row, 16 connections, divided by that server's",
+                Cell(REST, *CONNECTIONS, engine),
+                Cell(REST, *CONNECTIONS, peer),
+            )
+            for peer in peers
         ),
         ratio(
             "rows/s / in process",

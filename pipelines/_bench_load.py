@@ -31,6 +31,7 @@ _UNLIMITED = [
     ("grpc.use_local_subchannel_pool", 1),
 ]
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_CLOSE = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 _LOOK_S = 0.001
 _LONGER = 5  # times the seconds asked for
 
@@ -140,31 +141,54 @@ def _channel(job: dict[str, Any]) -> grpc.aio.Channel:
 
 @contextlib.asynccontextmanager
 async def _rest_clients(job: dict[str, Any], body: bytes) -> AsyncIterator[list[Call]]:
-    """A connection for each client, kept alive."""
+    """A connection for each client, kept alive where the server does."""
     host, _, port = job["address"].rpartition(":")
     head = (
         f"POST {job['path']} HTTP/1.1\r\nHost: {job['address']}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     request = head.encode() + body
-    running = asyncio.get_running_loop()
-    connections = []
+    clients = []
     try:
         for _ in range(job["in_flight"]):
-            _, connection = await running.create_connection(
-                _HttpConnection, host, int(port)
-            )
-            connections.append(connection)
-        yield [connection.caller(request) for connection in connections]
+            clients.append(_HttpClient(host, int(port), request))
+            await clients[-1].connect()
+        yield [client.call for client in clients]
     finally:
-        for connection in connections:
-            connection.close()
+        for client in clients:
+            client.close()
+
+
+class _HttpClient:
+    """One request at a time, on one connection as long as the server keeps it."""
+
+    def __init__(self, host: str, port: int, request: bytes) -> None:
+        self._host, self._port, self._request = host, port, request
+        self._connection: _HttpConnection | None = None
+
+    async def connect(self) -> None:
+        running = asyncio.get_running_loop()
+        _, self._connection = await running.create_connection(
+            _HttpConnection, self._host, self._port
+        )
+
+    async def call(self) -> None:
+        """Sends the request, and waits for its answer."""
+        if self._connection is None or self._connection.is_over:
+            await self.connect()
+        if self._connection is not None:
+            await self._connection.ask(self._request)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
 
 
 class _HttpConnection(asyncio.Protocol):
     """One request at a time, whose answer has a content-length."""
 
     def __init__(self) -> None:
+        self.is_over = False
         self._answer: asyncio.Future[None] | None = None
         self._received = b""
         self._size: int | None = None
@@ -172,17 +196,14 @@ class _HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: Any = transport
 
-    def caller(self, request: bytes) -> Call:
-        """Returns what sends a request and waits for its answer."""
-        running = asyncio.get_running_loop()
-
-        async def call() -> None:
-            self._received, self._size = b"", None
-            self._answer = running.create_future()
-            self._transport.write(request)
-            await self._answer
-
-        return call
+    async def ask(self, request: bytes) -> None:
+        """Sends a request and waits for its answer."""
+        self._received, self._size = b"", None
+        self._answer = asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        await self._answer
+        if self.is_over:
+            self._transport.close()
 
     def close(self) -> None:
         self._transport.close()
@@ -195,6 +216,7 @@ class _HttpConnection(asyncio.Protocol):
                 return
             length = _LENGTH.search(self._received, 0, head)
             self._size = head + 4 + int(length[1]) if length else 0
+            self.is_over = bool(_CLOSE.search(self._received, 0, head))
         if len(self._received) >= self._size:
             self._end_call()
 

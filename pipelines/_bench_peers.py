@@ -1,39 +1,77 @@
-"""Servers as people write them by hand, which `make bench` compares with.
+"""Servers as people write them, which `make bench` compares with.
 
 Each is a process of its own that says `ready host:port` once it answers.
 """
 
 import asyncio
-import http.server
-import json
+import contextlib
+import os
+import pathlib
+import signal
+import socket
 import sys
 import threading
-from collections.abc import Callable
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from pipelines import _bench_cells as cells
 from serving.servable import DEFAULT_SIGNATURE
 
 HOST = "127.0.0.1"
+_LOOK_S = 0.05
 
 # Takes the rows of a request, returns the outputs of all rows by alias.
 Model = Callable[[list[Any]], dict[str, np.ndarray]]
 
 
-def main(kind: str, *arguments: str) -> None:
+def main(name: str, *arguments: str) -> None:
     """Runs one of them until the process is ended.
 
     Args:
-        kind: `empty`, `uvicorn` or `keras`.
-        arguments: For `empty` the sizes of its answers, else the version's folder.
+        name: A contender of `_bench_cells`.
+        arguments: For the empty server the sizes of its answers, else the version's
+            folder and the path of requests.
     """
-    if kind == "empty":
+    signal.signal(signal.SIGTERM, _end_all)
+    if name == cells.EMPTY:
         asyncio.run(_serve_empty([int(size) for size in arguments]))
-    elif kind == "uvicorn":
-        asyncio.run(_serve_uvicorn(_saved_model(*arguments)))
+        return
+    from pipelines import _bench_web
+
+    version, path = arguments
+    if name == cells.BY_HAND:
+        asyncio.run(_bench_web.serve_uvicorn(saved_model(version)))
+    elif name == cells.KERAS:
+        _bench_web.serve_http(_keras_model(version))
+    elif name == cells.FASTAPI:
+        asyncio.run(_bench_web.serve_fastapi(saved_model(version), path))
+    elif name == cells.FLASK:
+        _bench_web.serve_flask(_keras_model(version), path)
+    elif name == cells.LITSERVE:
+        from pipelines import _bench_litserve
+
+        _bench_litserve.serve(version, path, say_ready)
     else:
-        _serve_http(_keras_model(*arguments))
+        from pipelines import _bench_bentoml
+
+        _bench_bentoml.serve(version, path, say_ready)
+
+
+def _end_all(*_: object) -> None:
+    """Ends the processes that a server started, and theirs, and this one."""
+    found = [os.getpid()]
+    for pid in found:  # which grows meanwhile
+        for file in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found += map(int, file.read_text().split())
+    for pid in reversed(found):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 async def _serve_empty(sizes: list[int]) -> None:
@@ -53,13 +91,17 @@ async def _serve_empty(sizes: list[int]) -> None:
     methods = {str(size): method(size) for size in sizes}
     handlers = grpc.method_handlers_generic_handler("empty.Empty", methods)
     server.add_generic_rpc_handlers((handlers,))
-    _say_ready(server.add_insecure_port(f"{HOST}:0"))
+    say_ready(server.add_insecure_port(f"{HOST}:0"))
     await server.start()
     await server.wait_for_termination()
 
 
-def _saved_model(path: str) -> Model:
-    """One call of the SavedModel for each request."""
+def saved_model(path: str) -> Model:
+    """Returns what makes one call of the SavedModel, in TensorFlow, for each request.
+
+    Args:
+        path: The version's folder.
+    """
     import tensorflow as tf
 
     model = tf.saved_model.load(path, tags=["serve"])
@@ -96,76 +138,37 @@ def _keras_model(path: str) -> Model:
     return run
 
 
-def _answer(model: Model, body: bytes) -> bytes:
-    """From a request of TF Serving's REST API to its answer, by `json`."""
-    outputs = model(json.loads(body)["instances"])
+def rows(outputs: Mapping[str, np.ndarray]) -> list[Any]:
+    """Returns what stands under `predictions` in an answer of TF Serving's REST API."""
     columns = {alias: array.tolist() for alias, array in outputs.items()}
     if len(columns) == 1:
-        return json.dumps({"predictions": next(iter(columns.values()))}).encode()
-    rows = zip(*columns.values(), strict=True)
-    predictions = [dict(zip(columns, row, strict=True)) for row in rows]
-    return json.dumps({"predictions": predictions}).encode()
+        return list(next(iter(columns.values())))
+    return [
+        dict(zip(columns, row, strict=True))
+        for row in zip(*columns.values(), strict=True)
+    ]
 
 
-async def _serve_uvicorn(model: Model) -> None:
-    """A request at a time, on the event loop."""
-    import uvicorn
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        body, more = b"", True
-        while more:
-            message = await receive()
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-        answer = _answer(model, body)
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(answer)).encode()),
-        ]
-        start = {"type": "http.response.start", "status": 200, "headers": headers}
-        await send(start)
-        await send({"type": "http.response.body", "body": answer})
-
-    config = uvicorn.Config(
-        app, host=HOST, port=0, lifespan="off", access_log=False, log_level="warning"
-    )
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
-    _say_ready(server.servers[0].sockets[0].getsockname()[1])
-    await serving
+def free_port() -> int:
+    """Returns a port that was free a moment ago."""
+    with socket.create_server((HOST, 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
 
 
-def _serve_http(model: Model) -> None:
-    """A thread for each connection."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"  # keeps connections
-        wbufsize = -1  # one packet for head and body: two would wait for each other
-
-        def do_POST(self) -> None:  # noqa: N802 -- the name that http.server calls
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            answer = _answer(model, body)
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Says nothing, which is faster."""
-
-    class Server(http.server.ThreadingHTTPServer):
-        request_queue_size = 128  # 5 would let connections wait for a second
-        daemon_threads = True
-
-    server = Server((HOST, 0), Handler)
-    _say_ready(server.server_address[1])
-    server.serve_forever()
+def wait_for(url: str, port: int, say_ready: Callable[[int], None]) -> None:
+    """Tells that a server is ready once `url` answers."""
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                break
+        except (urllib.error.URLError, OSError):
+            time.sleep(_LOOK_S)
+    say_ready(port)
 
 
-def _say_ready(port: int) -> None:
+def say_ready(port: int) -> None:
+    """Tells the benchmark where the server answers."""
     print(f"ready {HOST}:{port}", flush=True)
 
 

@@ -12,7 +12,12 @@ from pipelines import _bench_cells as cells
 from pipelines._bench_rounds import Timings
 from pipelines._bench_statistics import Spread, Timing, spread
 
-_COLOURS = {name: f"C{place}" for place, name in enumerate(cells.ABOUT)}
+# There are ten; a stand-in has that of the server that it stands for.
+_ORIGINALS = {stand_in: name for name, stand_in in cells.STAND_INS.items()}
+_NAMES = [name for name in cells.ABOUT if name not in _ORIGINALS]
+_COLOURS = {
+    name: f"C{_NAMES.index(_ORIGINALS.get(name, name))}" for name in cells.ABOUT
+}
 
 
 def draw(path: pathlib.Path, title: str, timings: Timings) -> None:

@@ -56,6 +56,7 @@ def machine() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         **{name: _package_version(name) for name in _PACKAGES},
+        **{name: _package_version(name) for name in _installed_peers()},
     }
 
 
@@ -95,7 +96,8 @@ def table(
             ),
             "",
             "All are medians over the rounds, with the lowest and highest round. The "
-            "load generator runs on the same machine and takes its part of the cores.",
+            "load generator, in Python, runs on the same machine and takes its part of "
+            "the cores.",
             "",
             *(f"- {name}: {cells.ABOUT[name]}" for name in cells.ABOUT if name in used),
             "",
@@ -192,6 +194,11 @@ def _processor() -> str:
         text = ""
     found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
     return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def _installed_peers() -> list[str]:
+    missing = cells.missing()
+    return [package for name, package in cells.PACKAGES.items() if name not in missing]
 
 
 def _package_version(name: str) -> str:

@@ -120,7 +120,9 @@ class Requests:
         if response.status != http.HTTPStatus.OK:
             text = content[:500].decode(errors="replace")
             raise MaaskitError(f"`{name}` answers {response.status}: {text}")
-        predictions = json.loads(content)["predictions"]
+        predictions = json.loads(content)
+        if isinstance(predictions, dict):  # BentoML gives the rows alone
+            predictions = predictions["predictions"]
         (first, *others) = self._expected(rows)
         if not others:
             predictions = [{first: value} for value in predictions]

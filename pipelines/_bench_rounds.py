@@ -53,7 +53,7 @@ class Rounds:
         self.running = running
         self._seconds = seconds
         self._newest = dict.fromkeys(running.engines, 1)
-        self._groups = cells.groups(running.engines, tls=running.has_tls)
+        self._groups = cells.groups(running.engines, running.peers, tls=running.has_tls)
         self.timings: Timings = defaultdict(list)
         self.others: Others = defaultdict(list)
         self._samples_file = running.folder / "samples.npy"

@@ -6,6 +6,7 @@ import pathlib
 import tempfile
 from collections.abc import Sequence
 
+from pipelines import _bench_cells as cells
 from pipelines import (
     _bench_contenders,
     _bench_figures,
@@ -57,7 +58,9 @@ def _write(
 ) -> None:
     """The table on stdout; table, all rounds and plot as files."""
     running, timings = rounds.running, rounds.timings
-    figures = _bench_figures.figures(running.engines, timings, rounds.others)
+    figures = _bench_figures.figures(
+        running.engines, running.peers, timings, rounds.others
+    )
     text = _bench_report.table(title, about, timings, figures, _notes(running))
     everything = _bench_report.results(about, timings, figures)
     _bench_report.write(output, text, everything)
@@ -108,6 +111,12 @@ def _notes(running: Contenders) -> list[str]:
         notes.append("the version has no `model.tflite`, so LiteRT was not measured")
     if not running.has_tls:
         notes.append("there is no command `openssl`, so TLS was not measured")
+    for name in cells.missing():
+        instead = cells.STAND_INS.get(name)
+        notes.append(
+            f"{name} is not installed (`pip install '.[bench]'`), so "
+            + (f"`{instead}` stands for it" if instead else "it was not measured")
+        )
     return notes
 
 

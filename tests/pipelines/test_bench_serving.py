@@ -28,6 +28,8 @@ from pipelines._bench_statistics import Samples, Spread, Timing, during, spread,
 from savedmodels.errors import MaaskitError
 
 ROOT = pathlib.Path(__file__).parents[2]
+ENGINES = [cells.LITERT, cells.TENSORFLOW]
+PEERS = [cells.BY_HAND, cells.KERAS]
 IMAGES = np.random.default_rng(1).integers(0, 256, (2, 2, 3, 1), dtype=np.uint8)
 
 
@@ -79,7 +81,7 @@ def test_the_spread_of_rounds_is_their_median_and_range():
 
 
 def test_every_contender_is_the_first_of_its_group_in_some_round():
-    for group in cells.groups([cells.LITERT, cells.TENSORFLOW], tls=True):
+    for group in cells.groups(ENGINES, PEERS, tls=True):
         orders = [cells.rotated(group, number) for number in range(len(group))]
         assert {order[0] for order in orders} == set(group)
         assert all(set(order) == set(group) for order in orders)
@@ -92,9 +94,25 @@ def all_timings(rates: dict[str, list[float]]) -> dict[Cell, list[Timing]]:
             Timing(rate, 1000 / rate, 1000 / rate, 2000 / rate, 100)
             for rate in rates[cell.contender]
         ]
-        for group in cells.groups([cells.LITERT], tls=True)
+        for group in cells.groups([cells.LITERT], PEERS, tls=True)
         for cell in group
     }
+
+
+def test_what_is_not_installed_is_written_by_hand_or_left_out(monkeypatch):
+    packages = {
+        cells.FASTAPI: "json",
+        cells.FLASK: "no_such",
+        cells.LITSERVE: "no_such",
+    }
+    monkeypatch.setattr(cells, "PACKAGES", packages)
+    assert cells.peers() == [cells.FASTAPI, cells.KERAS]
+    assert cells.missing() == [cells.FLASK, cells.LITSERVE]
+
+
+def test_every_server_that_may_be_measured_is_explained():
+    names = {*cells.PACKAGES, *cells.STAND_INS.values()}
+    assert names <= cells.ABOUT.keys()
 
 
 RATES = {
@@ -117,7 +135,7 @@ OTHERS = {
 def test_ratios_are_taken_within_rounds_and_then_summed_up():
     found = {
         figure.name: figure
-        for figure in figures.figures([cells.LITERT], all_timings(RATES), OTHERS)
+        for figure in figures.figures([cells.LITERT], PEERS, all_timings(RATES), OTHERS)
     }
     assert found["gRPC / empty gRPC"].values == [0.5, 0.25, 1.0]
     assert found["gRPC / empty gRPC"].spread == Spread(0.5, 0.25, 1.0)
@@ -135,7 +153,7 @@ def test_ratios_are_taken_within_rounds_and_then_summed_up():
 
 def test_the_table_shows_every_cell_and_defines_every_figure():
     timings = all_timings(RATES)
-    lines = figures.figures([cells.LITERT], timings, OTHERS)
+    lines = figures.figures([cells.LITERT], PEERS, timings, OTHERS)
     text = report.table("Title", {"processor": "a fast one"}, timings, lines, ["Note"])
     assert text.startswith("# Title\n\n- processor: a fast one\n- Note\n")
     rows = [
@@ -186,12 +204,24 @@ class Answering(http.server.ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, answer: object, status: int = 200, wait_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        answer: object,
+        status: int = 200,
+        wait_s: float = 0.0,
+        closes: bool = False,
+    ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answer, self.status, self.wait_s = json.dumps(answer), status, wait_s
+        self.closes = closes
+        self.connections = 0
         self.lock = threading.Lock()
         self.under_way = self.most = 0
         self.bodies: set[bytes] = set()
+
+    def process_request(self, *request: object) -> None:
+        self.connections += 1
+        super().process_request(*request)
 
     @property
     def address(self) -> str:
@@ -213,6 +243,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             server.under_way -= 1
         self.send_response(server.status)
         self.send_header("Content-Length", str(len(server.answer)))
+        if server.closes:
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(server.answer.encode())
 
@@ -300,6 +332,17 @@ def test_as_many_requests_are_in_flight_as_were_asked_for(load, tmp_path):
     assert found.requests_per_s <= 4 / 0.02
 
 
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_server_that_closes_connections_is_measured_too(load, tmp_path, closes):
+    with answering("well", wait_s=0.01, closes=closes) as server:
+        asked = {"protocol": "REST", "address": server.address, "path": "/"}
+        found = measured(load, job(tmp_path, **asked, in_flight=2))
+        if closes:
+            assert server.connections >= found.requests
+        else:
+            assert server.connections == 2
+
+
 def test_a_request_that_fails_ends_the_benchmark(load, tmp_path):
     with answering("unwell", status=503) as server:
         asked = {"protocol": "REST", "address": server.address, "path": "/"}
@@ -310,7 +353,7 @@ def test_a_request_that_fails_ends_the_benchmark(load, tmp_path):
 
 def test_the_empty_server_is_asked_over_real_connections(load, tmp_path):
     with Processes(tmp_path) as processes:
-        empty = processes.start("empty", "pipelines._bench_peers", "empty", 7)
+        empty = processes.start("empty", "pipelines._bench_peers", cells.EMPTY, 7)
         asked = {"protocol": "gRPC", "address": empty.line().split()[1]}
         path = {"path": "/empty.Empty/7", "in_flight": 20}
         assert measured(load, job(tmp_path, **asked, **path)).requests >= 20
@@ -361,9 +404,11 @@ def test_a_whole_run_measures_every_cell_and_writes_table_results_and_plot(
     results = json.loads((folder / "results.json").read_text())
     planned = [
         cell
-        for group in cells.groups([cells.LITERT, cells.TENSORFLOW], tls=True)
+        for group in cells.groups(ENGINES, cells.peers(), tls=True)
         for cell in group
     ]
+    for peer in cells.missing():
+        assert f"- {peer} is not installed (`pip install '.[bench]'`), so " in text
     found = {
         tuple(cell[key] for key in ("protocol", "rows", "in_flight", "contender"))
         for cell in results["cells"]
