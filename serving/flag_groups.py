@@ -2,7 +2,7 @@
 
 import argparse
 
-from serving import flags_without_effect
+from serving import flags_without_effect, upstream_tls
 from serving.batching_options import BatchingOptions
 from serving.command_line import Parser, addresses, whole_number
 from serving.engine_choice import AUTO, CPU_ENGINES
@@ -21,6 +21,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--version", action="store_true", help="print the versions and end"
     )
     _add_what_to_serve(parser)
+    upstream_tls.add_flags(parser)
     _add_how_to_load(parser)
     _add_where_to_listen(parser)
     _add_how_to_run(parser)

@@ -11,12 +11,13 @@ import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 
-from serving import flags_without_effect
+from serving import flags_without_effect, upstream_tls
 from serving.batching_options import BatchingOptions
 from serving.engine_choice import AUTO, LITERT, TENSORFLOW, LoadOptions
 from serving.flag_groups import make_parser
 from serving.grpc_options import GrpcOptions, parse_channel_arguments
 from serving.loaded_version import EmbeddedOptions
+from serving.upstream_tls import UpstreamTls
 from serving.version_state import WatchOptions
 
 
@@ -49,6 +50,7 @@ class ServerOptions:
         monitoring_config_file: File that says where metrics are read; None for the
             default path.
         upstream: Servers to forward to, in place of loading anything; or none.
+        upstream_tls: What connections to them are encrypted with; None for nothing.
         engine: What loads the models: `embedded`, or `tensorflow_model_server`.
         given: Flags that were typed, by name; the others have their defaults.
     """
@@ -75,6 +77,7 @@ class ServerOptions:
     monitoring_config_file: pathlib.Path | None = None
     rest_api_enable_tls: bool = False
     upstream: tuple[str, ...] = ()
+    upstream_tls: UpstreamTls | None = None
     engine: str = "embedded"
     given: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
@@ -85,6 +88,7 @@ def parse(argv: Sequence[str] | None = None) -> ServerOptions:
     flags = _read(parser, argv)
     _check_what_to_serve(parser, flags)
     _check_how_to_serve(parser, flags)
+    encrypted = upstream_tls.of_flags(parser, flags)
     in_process = flags.engine == "embedded"
     watch = WatchOptions(
         file_system_poll_wait_seconds=flags.file_system_poll_wait_seconds,
@@ -138,6 +142,7 @@ def parse(argv: Sequence[str] | None = None) -> ServerOptions:
         batching_file=flags.batching_parameters_file or None,
         monitoring_config_file=flags.monitoring_config_file or None,
         upstream=flags.upstream or (),
+        upstream_tls=encrypted,
         engine=flags.engine,
         given=_given(argv),
     )

@@ -33,6 +33,8 @@ PROFILER_SERVICE = "tensorflow.ProfilerService"
 # TF Serving's binary knows the services to health checks by these names.
 HEALTH_NAMES = ("PredictionService", "ModelService", PREDICTION_SERVICE, MODEL_SERVICE)
 
+# What is passed on to other servers, whatever the method.
+_FORWARDED = ("/tensorflow.serving.", f"/{INFERENCE_SERVICE}/")
 _MAX_TEXT = 1024
 _STRAGGLERS_S = 0.3  # for calls that were sent before the client heard of the stop
 _LAST_ANSWERS_S = 0.5  # to send what is answered; calls beyond it are cancelled
@@ -68,7 +70,7 @@ class GrpcServer:
             model_service: Likewise.
             inference_service: Likewise.
             profiler_service: Likewise.
-            forward: Answers every other call of TF Serving's API, as bytes.
+            forward: Answers every other call of either protocol, as bytes.
             health_servicer: Answers health checks; None for one that only knows what
                 `set_health` tells.
         """
@@ -228,7 +230,7 @@ class GrpcServer:
 
 
 class _Forwarding(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """Takes every method of TF Serving's API, those unknown here too, as bytes."""
+    """Takes every method of either protocol, those unknown here too, as bytes."""
 
     def __init__(self, forward: Forward) -> None:
         self._forward = forward
@@ -238,7 +240,7 @@ class _Forwarding(grpc.GenericRpcHandler):  # type: ignore[misc]
     ) -> grpc.RpcMethodHandler | None:
         """Returns what answers a method, or None for one of another API."""
         path = handler_call_details.method
-        if not path.startswith("/tensorflow.serving."):
+        if not path.startswith(_FORWARDED):
             return None
         return grpc.unary_unary_rpc_method_handler(
             functools.partial(self._forward, path)

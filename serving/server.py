@@ -139,6 +139,7 @@ class Server:
             self._options.upstream,
             timeout_s=self._options.rest_api_timeout_s,
             on_change=self._note_change,
+            tls=self._options.upstream_tls,
         )
 
     def _metrics_path(self) -> str:

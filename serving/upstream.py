@@ -1,6 +1,7 @@
 """The shim: both protocols in front of other TF Serving servers.
 
-gRPC calls pass through as bytes, whatever their method; REST is answered by the same
+gRPC calls pass through as bytes, whatever their method, those of the Open Inference
+Protocol too where the servers have it; REST is answered by the same
 code as embedded models, over `UpstreamPredictor`.
 """
 
@@ -20,6 +21,7 @@ from serving.upstream_backend import Metadata
 from serving.upstream_health import HealthOptions
 from serving.upstream_pool import Pool
 from serving.upstream_predictor import UpstreamPredictor
+from serving.upstream_tls import UpstreamTls
 
 _RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 # What each connection sets for itself.
@@ -37,6 +39,7 @@ class Upstream:
         timeout_s: float,
         on_change: Callable[[], None],
         options: HealthOptions | None = None,
+        tls: UpstreamTls | None = None,
     ) -> None:
         """Prepares; `start` begins to probe. Needs a running event loop.
 
@@ -45,8 +48,15 @@ class Upstream:
             timeout_s: Seconds for what the shim itself asks them.
             on_change: Called after a server's first probe, and when it comes or goes.
             options: When a server is taken out, and when it comes back.
+            tls: What connections to them are encrypted with; None for nothing.
+
+        Raises:
+            InvalidRequestError: A file of `tls` is refused.
         """
-        self._pool = Pool(addresses, options, on_change=on_change)
+        credentials = None if tls is None else tls.credentials()
+        self._pool = Pool(
+            addresses, options, on_change=on_change, credentials=credentials
+        )
         self._upstream = UpstreamPredictor(self._pool, timeout_s=timeout_s)
         self.predictor: Predictor = self._upstream
         self.counters: ServerMetrics | None = None  # each server counts its own

@@ -54,6 +54,7 @@ class Backend:
         counters: BackendCounters,
         options: HealthOptions,
         on_change: Callable[[], None],
+        credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         """Connects with the first probe. Needs a running event loop.
 
@@ -62,6 +63,7 @@ class Backend:
             counters: Where to count.
             options: See there.
             on_change: Called when the server becomes ready, or is no longer.
+            credentials: What the connection is encrypted with; None for nothing.
         """
         self.address = address
         self.counters = counters
@@ -74,7 +76,11 @@ class Backend:
             on_hang=self._abandon_calls,
         )
         self._lacks_model_s = options.lacks_model_s
-        self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        self._channel = (
+            grpc.aio.insecure_channel(address, options=_OPTIONS)
+            if credentials is None
+            else grpc.aio.secure_channel(address, credentials, options=_OPTIONS)
+        )
         self._methods: dict[str, Any] = {}
         self._calls: set[Any] = set()
         self._abandoned: set[Any] = set()

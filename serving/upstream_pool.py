@@ -14,14 +14,12 @@ from typing import TypeAlias
 import grpc
 import grpc.aio
 
+from serving import upstream_calls
 from serving.errors import UnavailableError
 from serving.upstream_backend import Backend, BackendLostError, Metadata, Reply
 from serving.upstream_counters import Registry
 from serving.upstream_health import LOST, HealthOptions, is_full
 
-_PREDICTION = "/tensorflow.serving.PredictionService/"
-_NO_LABEL = "Unrecognized servable version label"
-_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 # gRPC's words where no connection came about, so that nothing was sent.
 _NOT_CONNECTED = (
     "failed to connect to all addresses",
@@ -34,8 +32,9 @@ _Failure: TypeAlias = grpc.aio.AioRpcError | BackendLostError
 class _Tries:
     """What came of the attempts of one call so far."""
 
-    def __init__(self, may_run_twice: bool) -> None:
-        self._may_run_twice = may_run_twice
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._may_run_twice = upstream_calls.may_run_twice(path)
         self.refusal: grpc.aio.AioRpcError | None = None  # The model is not there.
         self.loss: _Failure | None = None
         self.lost: list[Backend] = []
@@ -49,7 +48,7 @@ class _Tries:
             self.loss = failure
             self.lost.append(backend)
             self.full = self.full or is_full(failure)
-        elif _lacks_model(failure):
+        elif upstream_calls.lacks_model(failure, self._path):
             self.refusal = failure
         else:
             return False
@@ -65,6 +64,7 @@ class Pool:
         options: HealthOptions | None = None,
         *,
         on_change: Callable[[], None] = lambda: None,
+        credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         """Prepares; `start` begins to probe. Needs a running event loop.
 
@@ -72,10 +72,13 @@ class Pool:
             addresses: `host:port` or `unix:path` of each server.
             options: When a server is taken out, and when it comes back.
             on_change: Called after a server's first probe, and when it comes or goes.
+            credentials: What connections are encrypted with; None for nothing.
         """
         self.registry = Registry(addresses)
         self._backends = [
-            Backend(address, counters, options or HealthOptions(), on_change)
+            Backend(
+                address, counters, options or HealthOptions(), on_change, credentials
+            )
             for address, counters in self.registry.backends.items()
         ]
         self._turn = 0
@@ -127,8 +130,8 @@ class Pool:
             UnavailableError: No server could be reached.
         """
         end = None if timeout_s is None else time.monotonic() + timeout_s
-        key = _model_key(path, data)
-        tries = _Tries(path == _STATUS or path.startswith(_PREDICTION))
+        key = upstream_calls.model_key(path, data)
+        tries = _Tries(path)
         again = False
         for backend in self._order(key, tries):
             left_s = None if end is None else end - time.monotonic()
@@ -215,22 +218,3 @@ def _never_sent(failure: _Failure) -> bool:
     if isinstance(failure, BackendLostError):
         return False
     return (failure.details() or "").startswith(_NOT_CONNECTED)
-
-
-def _lacks_model(error: grpc.aio.AioRpcError) -> bool:
-    """Whether a server says that it has no such model, version or label."""
-    return error.code() == grpc.StatusCode.NOT_FOUND or (
-        error.code() == grpc.StatusCode.INVALID_ARGUMENT
-        and (error.details() or "").startswith(_NO_LABEL)
-    )
-
-
-def _model_key(path: str, data: bytes) -> bytes:
-    """The ModelSpec of an inference request as it is on the wire; b"" for unknown.
-
-    It is the first field, which every library writes first; nothing else is decoded.
-    """
-    if not path.startswith(_PREDICTION) or len(data) < 2:
-        return b""
-    tag, length = data[0], data[1]
-    return data[2 : 2 + length] if tag == 0x0A and length < 0x80 else b""

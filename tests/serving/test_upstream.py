@@ -18,7 +18,7 @@ from savedmodels.protos import (
     predict_pb2,
     regression_pb2,
 )
-from serving import example_codec, messages
+from serving import example_codec, messages, v2_protos
 from serving.predictor import ModelSpec
 
 PREDICTION = "/tensorflow.serving.PredictionService/"
@@ -62,6 +62,12 @@ def test_says_where_it_listens_and_whom_it_asks(ports, shim):
     assert shim.models == [f"127.0.0.1:{ports[0]}"]
 
 
+V2 = "/inference.GRPCInferenceService/"
+INFER = v2_protos.ModelInferRequest(
+    model_name="half_plus_two",
+    inputs=[{"name": "x", "datatype": "FP32", "shape": [2]}],
+    raw_input_contents=[np.float32([1, 2]).tobytes()],
+)
 EXAMPLE = example_codec.encode({"x": 0.25})
 
 
@@ -80,6 +86,11 @@ EXAMPLE = example_codec.encode({"x": 0.25})
         (f"{PREDICTION}Predict", b""),
         (f"{PREDICTION}Predict", b"\xff\xff\xff"),
         (f"{PREDICTION}MultiInference", b""),
+        (f"{V2}ModelInfer", INFER.SerializeToString()),
+        (f"{V2}ModelInfer", b"\x0a\x06nosuch"),
+        (f"{V2}ModelMetadata", b"\x0a\x0dhalf_plus_two"),
+        (f"{V2}ModelReady", b"\x0a\x0dhalf_plus_two"),
+        (f"{V2}ServerLive", b""),
         (f"{PREDICTION}Nosuch", b""),
         (f"{PREDICTION}GetModelMetadata", b""),
         ("/tensorflow.serving.SessionService/SessionRun", b""),

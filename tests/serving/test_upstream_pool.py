@@ -392,3 +392,38 @@ def test_a_new_latest_version_is_noticed_with_its_first_answer():
         backend.answers[path] = NOT_FOUND
         with pytest.raises(ServingError, match="Servable not found"):
             shim.run(predictor.signatures(ModelSpec("n")))
+
+
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+MODEL_M = b"\x0a\x01m\x12\x011"  # model_name "m", model_version "1"
+
+
+@pytest.mark.parametrize("name", ["ModelInfer", "ServerLive", "RepositoryIndex"])
+def test_calls_of_the_open_inference_protocol_pass_as_bytes(one, name):
+    shim, backend = one
+    path = f"/inference.GRPCInferenceService/{name}"
+    backend.answers[path] = lambda request, context: request[::-1]
+    assert shim.raw(path, MODEL_M)[0] == MODEL_M[::-1]
+
+
+def test_a_server_without_the_open_inference_protocol_leaves_it_to_others():
+    with scripted(2, lacks_model_s=60.0) as (shim, (_, having)):
+        having.answers[INFER] = echo
+        for _ in range(6):
+            assert shim.raw(INFER, MODEL_M)[0] == MODEL_M
+        assert having.calls == [INFER] * 6
+        # The other one is asked once, and then known to lack it.
+        assert sum(numbers["retries"] for numbers in shim.counters().values()) <= 1
+
+
+def test_no_server_with_the_open_inference_protocol_is_told_as_it_is(one):
+    shim, _ = one
+    path = "/inference.GRPCInferenceService/ModelMetadata"
+    assert failure(shim, path, MODEL_M).code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_another_protocol_does_not_pass(one):
+    shim, backend = one
+    backend.answers["/other.Service/Call"] = echo
+    assert failure(shim, "/other.Service/Call").code() == grpc.StatusCode.UNIMPLEMENTED
+    assert "/other.Service/Call" not in backend.calls

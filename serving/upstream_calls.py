@@ -1,0 +1,54 @@
+"""What is known of a call that passes through, by its path and its first bytes."""
+
+import grpc
+import grpc.aio
+
+_PREDICTION = "/tensorflow.serving.PredictionService/"
+_INFERENCE = "/inference.GRPCInferenceService/"
+# Its calls that change nothing; some servers have more of them, which do.
+_ASKING = frozenset(
+    _INFERENCE + name
+    for name in (
+        "ModelInfer",
+        "ModelMetadata",
+        "ModelReady",
+        "ServerLive",
+        "ServerMetadata",
+        "ServerReady",
+    )
+)
+_NO_LABEL = "Unrecognized servable version label"
+_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+
+
+def may_run_twice(path: str) -> bool:
+    """Returns whether a call changes nothing, so that a lost one is sent again."""
+    return path == _STATUS or path in _ASKING or path.startswith(_PREDICTION)
+
+
+def lacks_model(error: grpc.aio.AioRpcError, path: str) -> bool:
+    """Returns whether a server says that it has no such model, version or label.
+
+    TF Serving's own does not have the Open Inference Protocol; others may.
+    """
+    if error.code() == grpc.StatusCode.UNIMPLEMENTED:
+        return path.startswith(_INFERENCE)
+    return error.code() == grpc.StatusCode.NOT_FOUND or (
+        error.code() == grpc.StatusCode.INVALID_ARGUMENT
+        and (error.details() or "").startswith(_NO_LABEL)
+    )
+
+
+def model_key(path: str, data: bytes) -> bytes:
+    """Returns an inference request's ModelSpec as it is on the wire; b"" for unknown.
+
+    It is the first field, which every library writes first; nothing else is decoded.
+    In the Open Inference Protocol that is the model's name.
+    """
+    if not path.startswith((_PREDICTION, _INFERENCE)) or len(data) < 2:
+        return b""
+    tag, length = data[0], data[1]
+    if tag != 0x0A or length >= 0x80:
+        return b""
+    found = data[2 : 2 + length]
+    return _INFERENCE.encode() + found if path.startswith(_INFERENCE) else found
