@@ -1,12 +1,11 @@
 """One batch: the requests that share it, joined, run and taken apart again."""
 
-import asyncio
 import bisect
 import dataclasses
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -19,6 +18,22 @@ logger = logging.getLogger(__name__)
 Result: TypeAlias = Arrays | Exception
 
 
+class Answer(Protocol):
+    """Who waits for a task: a future of an event loop, or what any thread may call."""
+
+    def done(self) -> bool:
+        """Whether it is answered, or waits no longer."""
+        ...
+
+    def set_result(self, result: Arrays, /) -> None:
+        """Takes all outputs."""
+        ...
+
+    def set_exception(self, exception: Exception, /) -> None:
+        """Takes what went wrong."""
+        ...
+
+
 @dataclasses.dataclass(slots=True, eq=False)
 class Task:
     """One request, or one piece of a large one.
@@ -27,16 +42,16 @@ class Task:
         inputs: Alias to array.
         rows: Length of the batch axis; 1 where there is none.
         shapes: Those behind the batch axis; None: it must run alone.
-        answer: All outputs, once there.
-        deadline: Time of the event loop after which nobody waits, or None.
-        since: Time of the event loop at which it began to wait.
+        answer: Takes all outputs, once there.
+        deadline: Time of the monotonic clock after which nobody waits, or None.
+        since: Time of the monotonic clock at which it began to wait.
         run_s: Seconds that its run took, once it is answered.
     """
 
     inputs: Arrays
     rows: int
     shapes: Shapes | None
-    answer: asyncio.Future[Arrays]
+    answer: Answer
     deadline: float | None
     since: float
     run_s: float = 0.0

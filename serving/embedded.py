@@ -1,7 +1,6 @@
 """Answers from SavedModels in this process."""
 
 import collections
-import concurrent.futures
 import contextlib
 import pathlib
 import time
@@ -9,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from serving import classify_regress, loaded_version
+from serving import classify_regress, loaded_version, version_state
 from serving.batch_axis import Arrays
 from serving.batcher import Batcher
 from serving.errors import InvalidRequestError, ServingError
@@ -22,6 +21,7 @@ from serving.predictor import (
     Regression,
     VersionStatus,
 )
+from serving.run_threads import RunThreads
 from serving.servable import DEFAULT_SIGNATURE, Servable
 from serving.server_metrics import ServerMetrics
 from serving.signatures import SignatureInfo, check_output_filter, select
@@ -54,9 +54,7 @@ class EmbeddedPredictor:
         self._labelled = labelled
         self._on_change = on_change
         self._options = options or EmbeddedOptions()
-        self._threads = concurrent.futures.ThreadPoolExecutor(
-            self._options.batching.num_batch_threads, thread_name_prefix="run"
-        )
+        self.threads = RunThreads(self._options.batching.num_batch_threads)
         self.versions: VersionManager[LoadedVersion] = VersionManager(
             sources, self._load, self._options.watch, on_change=on_change
         )
@@ -67,7 +65,7 @@ class EmbeddedPredictor:
 
     def stop(self) -> None:
         """Frees everything. The calls in flight are over by then."""
-        self._threads.shutdown()
+        self.threads.shutdown()
         self.versions.stop()
 
     async def predict(
@@ -80,13 +78,58 @@ class EmbeddedPredictor:
     ) -> Prediction:
         """Runs one signature on one batch. See `Predictor.predict`."""
         with self._lease(spec) as (version, loaded):
-            name = spec.signature_name or DEFAULT_SIGNATURE
-            signature = loaded.servable.signature(name)
-            self._check_method(signature, classify_regress.PREDICT)
-            checked = loaded.servable.check(name, inputs)
-            check_output_filter(signature, output_filter)
+            name, checked = self.prepare(loaded, spec, inputs, output_filter)
             outputs = await self._run("Predict", loaded, name, checked, timeout_s)
             return Prediction(select(outputs, output_filter), version, name)
+
+    def acquire(
+        self, spec: ModelSpec
+    ) -> tuple[version_state.Version[LoadedVersion], LoadedVersion]:
+        """Returns the version that `spec` means, until `versions.release`.
+
+        For who does not wait on the event loop for what `predict` returns.
+
+        Raises:
+            ServingError: There is none.
+        """
+        return self.versions.acquire(spec.name, self._wanted(spec))
+
+    def prepare(
+        self,
+        loaded: LoadedVersion,
+        spec: ModelSpec,
+        inputs: Mapping[str, np.ndarray],
+        output_filter: Sequence[str],
+    ) -> tuple[str, Arrays]:
+        """Holds a Predict request against its signature.
+
+        Args:
+            loaded: The version that `spec` means.
+            spec: The servable and signature.
+            inputs: Alias to array.
+            output_filter: Aliases to return; empty for all.
+
+        Returns:
+            Name of the signature, and the inputs as `Batcher` takes them.
+
+        Raises:
+            ServingError: It does not fit.
+        """
+        name = spec.signature_name or DEFAULT_SIGNATURE
+        signature = loaded.servable.signature(name)
+        self._check_method(signature, classify_regress.PREDICT)
+        checked = loaded.servable.check(name, inputs)
+        check_output_filter(signature, output_filter)
+        return name, checked
+
+    def batcher(self, loaded: LoadedVersion, name: str) -> Batcher:
+        """Returns what batches the requests of a version's signature. Thread-safe."""
+        batcher = loaded.batchers.get(name)
+        if batcher is None:
+            # Of two that were made at the same time, both take the first.
+            made = self._make_batcher(loaded, name)
+            batcher = loaded.batchers.setdefault(name, made)
+        return batcher
 
     async def classify(
         self,
@@ -150,8 +193,8 @@ class EmbeddedPredictor:
             for name, model in self.versions.models.items():
                 for version in model.versions.values():
                     queues = version.loaded.batchers if version.loaded else {}
-                    for signature, batcher in queues.items():
-                        waiting[name, signature] += batcher.waiting
+                    for signature, batcher in list(queues.items()):
+                        waiting[name, signature] += batcher.queue.waiting
         return dict(waiting)
 
     def _load(self, path: pathlib.Path, name: str, version: int) -> LoadedVersion:
@@ -159,17 +202,21 @@ class EmbeddedPredictor:
 
     @contextlib.contextmanager
     def _lease(self, spec: ModelSpec) -> Iterator[tuple[int, LoadedVersion]]:
+        with self.versions.lease(spec.name, self._wanted(spec)) as found:
+            yield found
+
+    def _wanted(self, spec: ModelSpec) -> int | None:
+        """The version that is asked for; None for the latest."""
         if not spec.name:
             raise InvalidRequestError("ModelSpec has no name specified.")
-        version = spec.version
-        if spec.label is not None:
-            version = self._labelled(spec.name, spec.label)
-            if version is None:
-                raise InvalidRequestError(
-                    f"Unrecognized servable version label: {spec.label}"
-                )
-        with self.versions.lease(spec.name, version) as found:
-            yield found
+        if spec.label is None:
+            return spec.version
+        version = self._labelled(spec.name, spec.label)
+        if version is None:
+            raise InvalidRequestError(
+                f"Unrecognized servable version label: {spec.label}"
+            )
+        return version
 
     def _check_method(self, signature: SignatureInfo, method: str) -> None:
         if self._options.check_method_names:
@@ -203,21 +250,17 @@ class EmbeddedPredictor:
             self._on_change()
             if timeout_s is not None:
                 timeout_s = max(0.0, timeout_s - (time.perf_counter() - began))
-        batcher = loaded.batchers.get(name)
-        if batcher is None:
-            batcher = self._batcher(loaded, name)
-            loaded.batchers[name] = batcher
-        outputs = await batcher.submit(inputs, timeout_s)
+        outputs = await self.batcher(loaded, name).submit(inputs, timeout_s)
         self._metrics.ran(loaded.servable.name, api, time.perf_counter() - began)
         return outputs
 
-    def _batcher(self, loaded: LoadedVersion, name: str) -> Batcher:
+    def _make_batcher(self, loaded: LoadedVersion, name: str) -> Batcher:
         version = loaded.servable
         may_batch = version.signature(name).has_free_batch_axis
         options = loaded.batching
         return Batcher(
             lambda inputs: version.execute(name, inputs),
-            self._threads,
+            self.threads,
             options or self._options.batching,
             may_batch=may_batch and options is not None,
             observer=self._metrics.of_batches(options) if options else None,

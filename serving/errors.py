@@ -19,6 +19,9 @@ from collections.abc import Mapping
 
 import grpc
 
+# What a client is told where something is wrong that the code did not foresee.
+BUG = "Internal error, logged by the server."
+
 
 class ServingError(Exception):
     """A request the server refuses. `str(error)` is the text the client gets."""

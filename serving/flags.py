@@ -125,6 +125,7 @@ def parse(argv: Sequence[str] | None = None) -> ServerOptions:
             ssl_config_file=flags.ssl_config_file or None,
             serves_health=flags.enable_grpc_healthcheck_service,
             serves_reflection=flags.enable_grpc_reflection,
+            engine=flags.grpc_engine,
         ),
         environment=_environment(flags),
         # What has no effect here has one in TF Serving's binary.

@@ -4,6 +4,9 @@ import argparse
 import dataclasses
 import pathlib
 
+AUTO, NATIVE, GRPCIO = "auto", "native", "grpcio"
+ENGINES = (AUTO, NATIVE, GRPCIO)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class GrpcOptions:
@@ -17,6 +20,7 @@ class GrpcOptions:
         serves_health: Whether `grpc.health.v1.Health` is answered.
         serves_reflection: Whether clients may ask which services and messages there
             are.
+        engine: `native`, `grpcio`, or `auto`, see `serving/grpc_engine.py`.
     """
 
     socket_path: str = ""
@@ -24,6 +28,7 @@ class GrpcOptions:
     ssl_config_file: pathlib.Path | None = None
     serves_health: bool = True
     serves_reflection: bool = False
+    engine: str = AUTO
 
 
 def channel_arguments(text: str) -> str:

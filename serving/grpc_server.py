@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from serving import grpc_descriptors, grpc_listening, grpc_methods
-from serving.errors import ServingError, UnavailableError
+from serving.errors import BUG, ServingError, UnavailableError
 from serving.grpc_methods import Method, Methods
 from serving.grpc_options import GrpcOptions
 from serving.model_service import ModelService
@@ -37,6 +37,7 @@ HEALTH_NAMES = ("PredictionService", "ModelService", PREDICTION_SERVICE, MODEL_S
 _FORWARDED = ("/tensorflow.serving.", f"/{INFERENCE_SERVICE}/")
 _MAX_TEXT = 1024
 _STRAGGLERS_S = 0.3  # for calls that were sent before the client heard of the stop
+_POLL_S = 0.01
 _LAST_ANSWERS_S = 0.5  # to send what is answered; calls beyond it are cancelled
 _INT32_MAX = 2**31 - 1
 _OPTIONS: Mapping[str, int | str] = {
@@ -46,6 +47,8 @@ _OPTIONS: Mapping[str, int | str] = {
     "grpc.so_reuseport": 0,
 }
 
+# Takes a request's bytes and the seconds left for it; returns the answer's message.
+Call = Callable[[bytes, float | None], Awaitable[Any]]
 # Takes /service/Method, the request's bytes and the context; returns the answer's.
 Forward = Callable[[str, bytes, grpc.aio.ServicerContext], Awaitable[bytes]]
 
@@ -74,6 +77,7 @@ class GrpcServer:
             health_servicer: Answers health checks; None for one that only knows what
                 `set_health` tells.
         """
+        self.calls: dict[str, Call] = {}  # by /service/Method
         self._draining = False
         self._in_flight = 0
         self._idle = asyncio.Event()
@@ -141,11 +145,19 @@ class GrpcServer:
             ok = ok and not self._draining
             await self._health.set(name, status.SERVING if ok else status.NOT_SERVING)
 
-    async def stop(self, drain_s: float) -> None:
+    @property
+    def is_draining(self) -> bool:
+        """Whether new calls are refused."""
+        return self._draining
+
+    async def stop(
+        self, drain_s: float, busy: Callable[[], bool] = lambda: False
+    ) -> None:
         """Refuses new calls, and lets those in flight end.
 
         Args:
             drain_s: Seconds that they have; then they are cancelled.
+            busy: Whether calls are in flight of which this server does not know.
         """
         self._draining = True
         await self._health.enter_graceful_shutdown()
@@ -155,40 +167,37 @@ class GrpcServer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(drain_s):
                 await self._idle.wait()
+                while busy():
+                    await asyncio.sleep(_POLL_S)
                 await asyncio.sleep(_STRAGGLERS_S)
         if self._server is not None:
             await self._server.stop(_LAST_ANSWERS_S)
 
     def _handlers(self, service: str, methods: Methods) -> grpc.GenericRpcHandler:
-        return grpc.method_handlers_generic_handler(
-            service,
-            {
-                name: grpc.unary_unary_rpc_method_handler(
-                    # gRPC would log a traceback for each message it cannot parse.
-                    self._bound(f"{service}/{name}", method, request),
-                    response_serializer=response.SerializeToString,
-                )
-                for name, (method, request, response) in methods.items()
-            },
-        )
+        handlers = {}
+        for name, (method, request, response) in methods.items():
+            path = f"{service}/{name}"
+            call = self._call(path, method, request)
+            self.calls[f"/{path}"] = call
+            handlers[name] = grpc.unary_unary_rpc_method_handler(
+                # gRPC would log a traceback for each message it cannot parse.
+                _bound(call),
+                response_serializer=response.SerializeToString,
+            )
+        return grpc.method_handlers_generic_handler(service, handlers)
 
-    def _bound(
-        self, name: str, method: Method, kind: Any
-    ) -> Callable[..., Awaitable[Any]]:
-        """Wraps a service's method: it takes bytes, and its errors become statuses."""
+    def _call(self, name: str, method: Method, kind: Any) -> Call:
+        """Wraps a service's method: it takes bytes, and a bug is a status too."""
 
-        async def answer(data: bytes, context: grpc.aio.ServicerContext) -> Any:
+        async def answer(data: bytes, timeout_s: float | None) -> Any:
             try:
                 with self._counted():
-                    request = _parsed(data, kind)
-                    return await method(request, context.time_remaining())
-            except ServingError as error:
-                code, text = error.grpc_code, str(error)
-            except Exception:
+                    return await method(_parsed(data, kind), timeout_s)
+            except ServingError:
+                raise
+            except Exception as error:
                 logger.exception("Unexpected error while answering %s", name)
-                code = grpc.StatusCode.INTERNAL
-                text = "Internal error, logged by the server."
-            await context.abort(code, shortened(text))
+                raise ServingError(BUG) from error
 
         return answer
 
@@ -208,7 +217,7 @@ class GrpcServer:
             except Exception:
                 logger.exception("Unexpected error while forwarding %s", path)
                 code = grpc.StatusCode.INTERNAL
-                text = "Internal error, logged by the server."
+                text = BUG
             await context.abort(code, shortened(text))
             raise AssertionError("abort raises")
 
@@ -245,6 +254,19 @@ class _Forwarding(grpc.GenericRpcHandler):  # type: ignore[misc]
         return grpc.unary_unary_rpc_method_handler(
             functools.partial(self._forward, path)
         )
+
+
+def _bound(call: Call) -> Callable[..., Awaitable[Any]]:
+    """Makes a call one that grpc.aio knows: its errors become statuses."""
+
+    async def answer(data: bytes, context: grpc.aio.ServicerContext) -> Any:
+        try:
+            return await call(data, context.time_remaining())
+        except ServingError as error:
+            code, text = error.grpc_code, str(error)
+        await context.abort(code, shortened(text))
+
+    return answer
 
 
 def shortened(text: str) -> str:

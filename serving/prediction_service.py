@@ -5,6 +5,8 @@ Free of any gRPC engine: each method takes a message and returns one, or raises 
 refused for the same one.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from savedmodels.protos import (
@@ -53,15 +55,13 @@ class PredictionService:
             output_filter=list(request.output_filter),
             timeout_s=timeout_s,
         )
-        response = predict_pb2.PredictResponse()
-        fill_spec(
-            response.model_spec, spec, prediction.version, prediction.signature_name
+        return predict_response(
+            spec,
+            prediction.outputs,
+            prediction.version,
+            prediction.signature_name,
+            as_content=self._as_content,
         )
-        for alias, array in prediction.outputs.items():
-            tensor_codec.encode_into(
-                response.outputs[alias], array, as_content=self._as_content
-            )
-        return response
 
     async def classify(
         self,
@@ -190,6 +190,33 @@ def _spec(proto: model_pb2.ModelSpec) -> ModelSpec:
         label=proto.version_label if choice == "version_label" else None,
         signature_name=proto.signature_name,
     )
+
+
+def predict_response(
+    spec: ModelSpec,
+    outputs: Mapping[str, np.ndarray],
+    version: int,
+    signature_name: str,
+    *,
+    as_content: bool,
+) -> predict_pb2.PredictResponse:
+    """Returns the answer to a Predict request.
+
+    Args:
+        spec: What the request named.
+        outputs: Those that it asked for, by alias.
+        version: The version that answered.
+        signature_name: The signature that answered.
+        as_content: See `PredictionService`.
+
+    Raises:
+        UnimplementedError: An output cannot be sent.
+    """
+    response = predict_pb2.PredictResponse()
+    fill_spec(response.model_spec, spec, version, signature_name)
+    for alias, array in outputs.items():
+        tensor_codec.encode_into(response.outputs[alias], array, as_content=as_content)
+    return response
 
 
 def signature_def(signature: SignatureInfo) -> meta_graph_pb2.SignatureDef:

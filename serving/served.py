@@ -6,8 +6,9 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from serving import batching_options, model_config, version_folders
+from serving import batching_options, grpc_engine, model_config, version_folders
 from serving.config_reloader import ConfigReloader
+from serving.direct_predict import DirectPredict
 from serving.embedded import EmbeddedPredictor
 from serving.errors import FailedPreconditionError
 from serving.flags import ServerOptions
@@ -15,6 +16,7 @@ from serving.grpc_observed import ObservedPredictionService
 from serving.grpc_server import GrpcServer
 from serving.metrics import exposition
 from serving.model_service import ModelService
+from serving.native_server import NativeServer
 from serving.observed_predictor import ObservedPredictor
 from serving.predictor import Predictor
 from serving.profiler_service import ProfilerService
@@ -31,8 +33,12 @@ class Served(Protocol):
     predictor: Predictor
     counters: ServerMetrics | None
 
-    def grpc_server(self) -> GrpcServer:
-        """Returns the gRPC server that answers from it; it does not listen yet."""
+    def grpc_server(self) -> GrpcServer | NativeServer:
+        """Returns the gRPC server that answers from it; it does not listen yet.
+
+        Raises:
+            InvalidRequestError: No engine can do what the options ask for.
+        """
         ...
 
     def start(self) -> None:
@@ -114,19 +120,22 @@ class Embedded:
             self._embedded, counters, self._log
         )
 
-    def grpc_server(self) -> GrpcServer:
-        """Returns the gRPC server that answers from it; it does not listen yet."""
-        return GrpcServer(
-            ObservedPredictionService(
-                self._embedded,
-                self._counters,
-                self._log,
-                as_content=self._options.as_content,
-            ),
+    def grpc_server(self) -> GrpcServer | NativeServer:
+        """Returns the gRPC server that answers from it; it does not listen yet.
+
+        Raises:
+            InvalidRequestError: The engine that is named cannot do what is asked for.
+        """
+        observed = (self._embedded, self._counters, self._log)
+        as_content = self._options.as_content
+        server = GrpcServer(
+            ObservedPredictionService(*observed, as_content=as_content),
             ModelService(self._embedded, self._reloader, metric=self._counters.value),
             InferenceService(self.predictor, self.ready, self._counters),
             ProfilerService() if self._options.serves_profiler else None,
         )
+        direct = DirectPredict(*observed, as_content=as_content)
+        return grpc_engine.choose(server, self._options.grpc, direct)
 
     def start(self) -> None:
         """Begins to load. Needs a running event loop."""

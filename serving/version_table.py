@@ -35,20 +35,37 @@ class VersionTable(Generic[T]):
         Raises:
             ServableNotFoundError: No such version is AVAILABLE.
         """
-        with self.lock:
-            found = self._find(name, version)
-            found.calls += 1
-            loaded = found.loaded
-        if loaded is None:
-            raise RuntimeError("A version is AVAILABLE before it is loaded.")
+        found, loaded = self.acquire(name, version)
         try:
             yield found.number, loaded
         finally:
-            with self.lock:
-                found.calls -= 1
-                last = found.state == UNLOADING and found.calls == 0
-            if last:
-                self._on_last_call(found)
+            self.release(found)
+
+    def acquire(self, name: str, version: int | None = None) -> tuple[Version[T], T]:
+        """Returns a version and what it was loaded as; `release` ends its use.
+
+        Args:
+            name: Model name.
+            version: Version number, or None for the highest that is AVAILABLE.
+
+        Raises:
+            ServableNotFoundError: No such version is AVAILABLE.
+        """
+        with self.lock:
+            found = self._find(name, version)
+            loaded = found.loaded
+            if loaded is None:
+                raise RuntimeError("A version is AVAILABLE before it is loaded.")
+            found.calls += 1
+        return found, loaded
+
+    def release(self, version: Version[T]) -> None:
+        """Tells that a version is no longer used by whom `acquire` gave it to."""
+        with self.lock:
+            version.calls -= 1
+            last = version.state == UNLOADING and version.calls == 0
+        if last:
+            self._on_last_call(version)
 
     def status(self, name: str, version: int | None = None) -> list[VersionStatus]:
         """Returns the state of all versions of a model, or of one, newest first.

@@ -6,15 +6,19 @@ import select
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import grpc_running
 import numpy as np
 import pytest
 from litert_versions import add_litert
 
 from savedmodels import prediction_log, protos
 from savedmodels.protos import predict_pb2
+from serving import version_folders
+from serving.embedded import EmbeddedPredictor
 
 ROOT = pathlib.Path(__file__).parents[2]
 START_LIMIT_S = 120
@@ -223,6 +227,29 @@ def two_signatures(tmp_path_factory: pytest.TempPathFactory, tf: Any) -> pathlib
 
 
 @pytest.fixture(scope="session")
+def heavy_litert(tmp_path_factory: pytest.TempPathFactory, tf: Any) -> pathlib.Path:
+    """Version folder: `y = x` for 0 and 1, in 5 * 10^8 multiplications a row.
+
+    x and y are float32 [batch], and `model.tflite` is there.
+    """
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def predict(x: Any) -> Any:
+        matrix = x[:, tf.newaxis, tf.newaxis] * tf.ones([1, 512, 512])
+        for _ in range(4):
+            matrix = tf.matmul(matrix, matrix) / 512
+        return {"y": matrix[:, 0, 0]}
+
+    module.predict = predict
+    path = tmp_path_factory.mktemp("heavy") / "1"
+    _save(module, {"serving_default": predict}, path)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(path))
+    (path / "model.tflite").write_bytes(converter.convert())
+    return path
+
+
+@pytest.fixture(scope="session")
 def store(
     tmp_path_factory: pytest.TempPathFactory,
     half_plus_two: pathlib.Path,
@@ -244,6 +271,23 @@ def store(
     }.items():
         shutil.copytree(version, root / name / "1")
     return root
+
+
+@pytest.fixture(scope="session", params=grpc_running.ENGINES)
+def grpc_engine(request: pytest.FixtureRequest) -> str:
+    """Each engine in turn, for what a client must find alike on both."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def embedded(store: pathlib.Path) -> Iterator[EmbeddedPredictor]:
+    """A predictor of all the models above, in this process."""
+    predictor = EmbeddedPredictor(lambda: version_folders.models_in(store))
+    predictor.start()
+    while not predictor.versions.settled():
+        time.sleep(0.01)
+    yield predictor
+    predictor.stop()
 
 
 @pytest.fixture(scope="session")

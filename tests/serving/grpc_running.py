@@ -9,9 +9,18 @@ import pytest
 from grpc_health.v1 import health_pb2_grpc
 
 from savedmodels.protos import model_service_pb2_grpc, prediction_service_pb2_grpc
+from serving import grpc_engine
+from serving.direct_predict import DirectPredict
+from serving.embedded import EmbeddedPredictor
+from serving.grpc_observed import ObservedPredictionService
+from serving.grpc_options import GrpcOptions
 from serving.grpc_server import GrpcServer
 from serving.model_service import ModelService
-from serving.prediction_service import PredictionService
+from serving.request_log import RequestLog
+from serving.server_metrics import ServerMetrics
+from serving.v2_service import InferenceService
+
+ENGINES = ["native", "grpcio"]
 
 
 class Running:
@@ -21,6 +30,7 @@ class Running:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
+        self.metrics = ServerMetrics()
         self.port = self.run(self._start(predictor, options))
         self.channel = grpc.insecure_channel(
             f"127.0.0.1:{self.port}",
@@ -37,9 +47,22 @@ class Running:
 
     async def _start(self, predictor, options):
         reloader = options.pop("reloader", None)
-        service = PredictionService(predictor, **options)
-        self.server = GrpcServer(service, ModelService(predictor, reloader))
-        return await self.server.start("127.0.0.1", 0)
+        grpc_options = GrpcOptions(
+            engine=options.pop("engine"),
+            channel_arguments=options.pop("channel_arguments", ()),
+        )
+        log = RequestLog(lambda name: None, self.metrics)
+        observed = (predictor, self.metrics, log)
+        server = GrpcServer(
+            ObservedPredictionService(*observed, **options),
+            ModelService(predictor, reloader),
+            InferenceService(predictor, lambda: True, self.metrics),
+        )
+        direct = None
+        if isinstance(predictor, EmbeddedPredictor):
+            direct = DirectPredict(*observed, **options)
+        self.server = grpc_engine.choose(server, grpc_options, direct)
+        return await self.server.start("127.0.0.1", 0, grpc_options)
 
     def submit(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
@@ -56,8 +79,8 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(predictor, **options):
-    server = Running(predictor, **options)
+def running(predictor, engine="native", **options):
+    server = Running(predictor, engine=engine, **options)
     try:
         yield server
     finally:

@@ -12,13 +12,14 @@ import numpy as np
 import uvicorn
 
 from savedmodels.protos import example_pb2
-from serving import rest_server
+from serving import grpc_engine, rest_server
 from serving.errors import (
     DeadlineExceededError,
     InvalidRequestError,
     ServableNotFoundError,
     UnavailableError,
 )
+from serving.grpc_options import GrpcOptions
 from serving.grpc_server import GrpcServer
 from serving.model_service import ModelService
 from serving.prediction_service import PredictionService
@@ -172,8 +173,9 @@ def running(predictor, port=0, **options) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def running_grpc(predictor, port=0) -> Iterator[int]:
+def running_grpc(predictor, port=0, engine="native") -> Iterator[int]:
     """Runs the gRPC server on a port, a free one for 0, which it gives."""
+    options = GrpcOptions(engine=engine)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -183,7 +185,8 @@ def running_grpc(predictor, port=0) -> Iterator[int]:
 
     async def start():
         server = GrpcServer(PredictionService(predictor), ModelService(predictor))
-        return server, await server.start("127.0.0.1", port)
+        server = grpc_engine.choose(server, options)
+        return server, await server.start("127.0.0.1", port, options)
 
     server, bound = wait_for(start())
     try:

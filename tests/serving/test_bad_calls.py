@@ -18,8 +18,8 @@ NO_MESSAGE = b"\xff" * 9  # a tag that never ends
 
 
 @pytest.fixture(scope="module")
-def server():
-    with running(NumpyPredictor()) as server:
+def server(grpc_engine):
+    with running(NumpyPredictor(), engine=grpc_engine) as server:
         yield server
 
 

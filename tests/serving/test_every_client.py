@@ -1,6 +1,7 @@
 """What both clients promise, whichever protocol they speak."""
 
 import concurrent.futures
+import functools
 import subprocess
 import sys
 import threading
@@ -30,7 +31,11 @@ def rest_client(port, **options):
     return RestClient(f"http://127.0.0.1:{port}", **options)
 
 
-PROTOCOLS = {"grpc": (running_grpc, grpc_client), "rest": (running, rest_client)}
+PROTOCOLS = {
+    "grpc": (running_grpc, grpc_client),
+    "grpcio": (functools.partial(running_grpc, engine="grpcio"), grpc_client),
+    "rest": (running, rest_client),
+}
 
 
 @pytest.fixture(params=PROTOCOLS)

@@ -30,14 +30,31 @@ MODEL = "/tensorflow.serving.ModelService/"
 BUG = "Internal error, logged by the server."
 
 
-@pytest.fixture(scope="module")
-def server(store):
-    with serving(f"--store={store}", "--rest_api_timeout_in_ms=5000") as server:
+@contextlib.contextmanager
+def unharmed(store, *flags):
+    """A server whose log shows at the end that nothing has hurt it."""
+    flags = [f"--store={store}", "--rest_api_timeout_in_ms=5000", *flags]
+    with serving(*flags) as server:
         yield server
         assert server.end() == 0
         assert "Traceback" not in server.stderr
         assert "Unexpected error" not in server.stderr
         assert "Invalid HTTP" not in server.stderr  # clients do not fill the log
+
+
+@pytest.fixture(scope="module")
+def server(store):
+    with unharmed(store) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def grpc_server(request, store, grpc_engine):
+    if grpc_engine == "native":
+        yield request.getfixturevalue("server")
+        return
+    with unharmed(store, f"--grpc_engine={grpc_engine}") as server:
+        yield server
 
 
 def named(request, model):
@@ -120,11 +137,11 @@ def is_harmless(kind, data):
 
 
 @pytest.mark.parametrize("number", range(len(RIGHT)))
-def test_a_malformed_message_is_refused_or_answered(server, number):
+def test_a_malformed_message_is_refused_or_answered(grpc_server, number):
     path, request = RIGHT[number]
     kind = type(request)
     dice = random.Random(number)
-    call = server.channel.unary_unary(path)
+    call = grpc_server.channel.unary_unary(path)
     if kind is not model_management_pb2.ReloadConfigRequest:
         call(request.SerializeToString(), timeout=10)
     for _ in range(CALLS):
@@ -141,7 +158,7 @@ def test_a_malformed_message_is_refused_or_answered(server, number):
                 text,
             )
             assert code != "INTERNAL" or "cannot be parsed" in text, (data, text)
-    right_calls_work(server)
+    right_calls_work(grpc_server)
 
 
 DOCUMENTS = {

@@ -9,14 +9,14 @@ import time
 import grpc
 import numpy as np
 import pytest
+from grpc_running import ENGINES
 from server_process import digits_request, publish, serving
 
-from savedmodels.protos import prediction_service_pb2_grpc
+from savedmodels.protos import predict_pb2, prediction_service_pb2_grpc
+from serving import tensor_codec
 
-DIGITS = "/v1/models/digits:predict"
-ROWS = 40  # enough that calls in flight fill a queue of one batch
-SMALL = json.dumps({"instances": np.zeros((1, 28, 28, 1), int).tolist()}).encode()
-LARGE = json.dumps({"instances": np.zeros((ROWS, 28, 28, 1), int).tolist()}).encode()
+ROWS = 40  # in so many batches, where a batch has one row
+IMAGES = np.zeros((ROWS, 28, 28, 1), np.uint8)
 
 
 @pytest.fixture
@@ -40,13 +40,18 @@ def ask_grpc(server, request):
     return code, time.monotonic() - start
 
 
-def ask_rest(server, body):
+def rest_request(model, instances):
+    body = json.dumps({"instances": instances.tolist()}).encode()
+    return f"/v1/models/{model}:predict", body
+
+
+def ask_rest(server, request):
     """The status of a request, or "refused" without one; and its seconds."""
     start = time.monotonic()
     connection = http.client.HTTPConnection("127.0.0.1", server.rest_port, timeout=30)
     with contextlib.closing(connection):
         try:
-            connection.request("POST", DIGITS, body)
+            connection.request("POST", *request)
             answer = connection.getresponse()
             answer.read()
             status = answer.status
@@ -60,12 +65,24 @@ def crowd(ask, server, request, callers=16, each=2):
         return list(threads.map(lambda _: ask(server, request), range(callers * each)))
 
 
-def test_a_full_queue_refuses_at_once_and_the_server_recovers(digits_store):
+def heavy_request():
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "heavy"
+    tensor_codec.encode_into(request.inputs["x"], np.float32([1]))
+    return request
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_full_queue_refuses_at_once_and_the_server_recovers(
+    tmp_path, heavy_litert, engine
+):
+    publish(heavy_litert, tmp_path / "heavy", 1)
     limits = ["--max_batch_size=1", "--max_enqueued_batches=1", "--num_batch_threads=1"]
-    with serving(f"--store={digits_store}", *limits) as server:
-        for ask, request, small, full in [
-            (ask_grpc, digits_request(ROWS), digits_request(), "UNAVAILABLE"),
-            (ask_rest, LARGE, SMALL, 503),
+    store = f"--store={tmp_path}"
+    with serving(store, *limits, f"--grpc_engine={engine}") as server:
+        for ask, request, full in [
+            (ask_grpc, heavy_request(), "UNAVAILABLE"),
+            (ask_rest, rest_request("heavy", np.float32([1])), 503),
         ]:
             answers = crowd(ask, server, request)
             statuses = {status for status, _ in answers}
@@ -74,24 +91,29 @@ def test_a_full_queue_refuses_at_once_and_the_server_recovers(digits_store):
             assert statuses & {"OK", 200}
             took = [seconds for _, seconds in answers]
             assert max(took) < 20
-            assert ask(server, small)[0] in ("OK", 200)
+            assert ask(server, request)[0] in ("OK", 200)
         assert server.end() == 0
     assert "Traceback" not in server.stderr
 
 
 @pytest.mark.parametrize(
-    ("ask", "request_", "right", "wrong"),
+    ("engine", "ask", "request_", "right", "wrong"),
     [
-        (ask_grpc, digits_request(ROWS), "OK", {"UNAVAILABLE"}),
+        *(
+            (engine, ask_grpc, digits_request(ROWS), "OK", {"UNAVAILABLE"})
+            for engine in ENGINES
+        ),
         # 503 on a connection that is open, refused on a new one.
-        (ask_rest, LARGE, 200, {503, "refused"}),
+        ("auto", ask_rest, rest_request("digits", IMAGES), 200, {503, "refused"}),
     ],
+    ids=[*ENGINES, "rest"],
 )
 def test_calls_in_flight_are_answered_within_the_drain(
-    digits_store, ask, request_, right, wrong
+    digits_store, engine, ask, request_, right, wrong
 ):
+    flags = [f"--store={digits_store}", "--max_batch_size=1", f"--grpc_engine={engine}"]
     with (
-        serving(f"--store={digits_store}", "--max_batch_size=1") as server,
+        serving(*flags) as server,
         concurrent.futures.ThreadPoolExecutor(8) as threads,
     ):
         assert ask(server, request_)[0] == right

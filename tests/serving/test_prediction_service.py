@@ -1,7 +1,5 @@
 """Both gRPC services as clients of TF Serving see them, in TensorFlow's messages."""
 
-import time
-
 import numpy as np
 import pytest
 from grpc_running import refusal, running
@@ -17,25 +15,13 @@ from savedmodels.protos import (
     saved_model_pb2,
     tensor_pb2,
 )
-from serving import version_folders
-from serving.embedded import EmbeddedPredictor
 
 X = np.float32([1])
 
 
 @pytest.fixture(scope="module")
-def predictor(store):
-    predictor = EmbeddedPredictor(lambda: version_folders.models_in(store))
-    predictor.start()
-    while not predictor.versions.settled():
-        time.sleep(0.01)
-    yield predictor
-    predictor.stop()
-
-
-@pytest.fixture(scope="module")
-def server(predictor):
-    with running(predictor) as server:
+def server(embedded, grpc_engine):
+    with running(embedded, engine=grpc_engine) as server:
         yield server
 
 
@@ -61,8 +47,10 @@ def test_outputs_come_in_typed_fields(server, request_for):
     assert not response.outputs["y"].tensor_content
 
 
-def test_outputs_come_as_tensor_content_where_asked_for(predictor, request_for):
-    with running(predictor, as_content=True) as server:
+def test_outputs_come_as_tensor_content_where_asked_for(
+    embedded, grpc_engine, request_for
+):
+    with running(embedded, engine=grpc_engine, as_content=True) as server:
         response = server.prediction.Predict(
             request_for("half_plus_two", x=np.float32([1]))
         )

@@ -3,6 +3,7 @@
 import grpc
 import numpy as np
 import pytest
+from grpc_running import running
 from numpy_predictor import ask
 
 from serving import v2_protos as pb
@@ -11,9 +12,20 @@ SERVICE = "/inference.GRPCInferenceService/"
 
 
 @pytest.fixture(scope="module")
-def call(ports):
+def port(request, grpc_engine):
+    """The server process is of the native engine; the other one runs in here."""
+    if grpc_engine == "native":
+        yield request.getfixturevalue("ports")[0]
+        return
+    embedded = request.getfixturevalue("embedded")
+    with running(embedded, engine=grpc_engine) as server:
+        yield server.port
+
+
+@pytest.fixture(scope="module")
+def call(port):
     """Calls a method by its name, with the fields of its request."""
-    with grpc.insecure_channel(f"127.0.0.1:{ports[0]}") as channel:
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
 
         def call(method_name, /, **fields):
             method = channel.unary_unary(
@@ -153,6 +165,7 @@ def test_what_is_refused_has_a_code_and_a_text(call, fields, code, text):
     assert text in caught.value.details()
 
 
+@pytest.mark.parametrize("grpc_engine", ["native"], indirect=True)
 def test_inferences_are_counted(call, ports):
     line = (
         ':tensorflow:serving:request_latency_count{model_name="half_plus_two",'

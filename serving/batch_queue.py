@@ -1,0 +1,248 @@
+"""Requests that wait at the same time go through the graph as one batch.
+
+A batch is whatever queued up while the batches before it ran: unless a timeout is set,
+there is no timer, and a request that finds the server idle starts at once.
+"""
+
+import asyncio
+import collections
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, cast
+
+from serving.batch_axis import Arrays
+from serving.batch_run import Result, Task, run_tasks
+from serving.batching_options import BatchingOptions
+from serving.errors import InvalidRequestError, UnavailableError
+from serving.run_threads import RunThreads
+
+# Under overload each request that is refused would look at all that wait.
+_DROP_EVERY_S = 0.01
+
+
+class BatchObserver(Protocol):
+    """Is told what passes through a queue, by any thread."""
+
+    def submitted(self, rows: int) -> None:
+        """Takes note of a request."""
+        ...
+
+    def started(self, tasks: Sequence[Task], now: float) -> None:
+        """Takes note of a batch that begins to run.
+
+        Args:
+            tasks: The requests in it.
+            now: Time of the monotonic clock.
+        """
+        ...
+
+
+class BatchQueue:
+    """The queue of one signature of one version. Thread-safe.
+
+    Where a timeout is set, requests come from an event loop, which keeps the time.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Arrays], Arrays],
+        threads: RunThreads,
+        options: BatchingOptions,
+        observer: BatchObserver | None = None,
+    ) -> None:
+        """Makes an empty queue.
+
+        Args:
+            run: Runs one batch and returns all outputs.
+            threads: Which call it, shared with other queues.
+            options: Limits.
+            observer: Is told of requests and batches.
+        """
+        self._run = run
+        self._threads = threads
+        self._options = options
+        self._observer = observer
+        self._lock = threading.Lock()
+        self._waiting: collections.deque[Task] = collections.deque()
+        self._waiting_rows = 0
+        self._in_line = False  # for a thread
+        self._timer: asyncio.TimerHandle | None = None
+        self._next_drop = 0.0
+
+    @property
+    def waiting(self) -> int:
+        """Requests, or pieces of large ones, that are not running yet."""
+        return len(self._waiting)
+
+    def admit(self, rows: int) -> None:
+        """Lets a request in, whose tasks may then be put.
+
+        Args:
+            rows: Rows of the request.
+
+        Raises:
+            InvalidRequestError: It has more rows than are allowed.
+            UnavailableError: Too much is waiting already.
+        """
+        self._refuse_if_too_large(rows)
+        self._refuse_if_full()
+        if self._observer is not None:
+            self._observer.submitted(rows)
+
+    def put(self, task: Task, *, wake: bool = True) -> None:
+        """Adds a task, which is answered once its batch has run.
+
+        Args:
+            task: A request that was admitted, or a piece of one.
+            wake: See `RunThreads.offer`.
+        """
+        with self._lock:
+            self._waiting.append(task)
+            self._waiting_rows += self._counted_rows(task)
+        self._start(wake=wake)
+
+    def run_next(self) -> None:
+        """Runs one batch, and answers those that are in it."""
+        now = time.monotonic()
+        with self._lock:
+            tasks = self._take(now)
+            self._in_line = False
+            first = self._waiting[0] if self._waiting else None
+        if first is not None and self._options.batch_timeout_s:
+            loop = cast("asyncio.Future[Arrays]", first.answer).get_loop()
+            _on_loop(loop, self._start)
+        elif first is not None:
+            self._start()
+        if not tasks:
+            return
+        if self._observer is not None:
+            self._observer.started(tasks, now)
+        sizes = self._options.allowed_batch_sizes
+        _answer(tasks, run_tasks(self._run, tasks, sizes))
+
+    def _start(self, *, wake: bool = True) -> None:
+        """Gets in line if something is to run; else the timer looks again."""
+        with self._lock:
+            if not self._waiting or self._in_line:
+                return
+            wait_s = self._wait_s(time.monotonic())
+            self._in_line = wait_s <= 0
+        if wait_s <= 0:
+            self._threads.offer(self, wake=wake)
+        elif self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(wait_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._start()
+
+    def _wait_s(self, now: float) -> float:
+        """Seconds that the next batch may still wait for more; 0 to run it now."""
+        timeout_s, first = self._options.batch_timeout_s, self._waiting[0]
+        is_full = self._waiting_rows >= self._options.max_batch_size
+        if not timeout_s or is_full or first.shapes is None:
+            return 0.0
+        return first.since + timeout_s - now
+
+    def _take(self, now: float) -> list[Task]:
+        """Takes the next batch out of the queue; those that nobody awaits fall out."""
+        tasks: list[Task] = []
+        skipped: list[Task] = []
+        rows = 0
+        while self._waiting:
+            task = self._waiting.popleft()
+            if _is_gone(task, now):
+                self._waiting_rows -= self._counted_rows(task)
+                continue
+            if tasks and task.shapes != tasks[0].shapes:
+                skipped.append(task)
+                continue
+            if tasks and rows + task.rows > self._options.max_batch_size:
+                self._waiting.appendleft(task)
+                break
+            tasks.append(task)
+            rows += task.rows
+            self._waiting_rows -= self._counted_rows(task)
+            if task.shapes is None:
+                break
+        self._waiting.extendleft(reversed(skipped))
+        return tasks
+
+    def _refuse_if_too_large(self, rows: int) -> None:
+        limit = self._options.max_request_rows
+        if limit is not None and rows > limit:
+            raise InvalidRequestError(
+                f"Task size {rows} is larger than maximum input batch size {limit}"
+            )
+
+    def _refuse_if_full(self) -> None:
+        limit = self._options.max_enqueued_batches
+        batches = self._waiting_batches()
+        if batches >= limit:
+            with self._lock:
+                self._drop_those_gone(time.monotonic())
+            batches = self._waiting_batches()
+        if batches >= limit:
+            raise UnavailableError(
+                "The batch scheduling queue to which this task was submitted is full; "
+                f"currently {batches} batches enqueued and max_enqueued_batches "
+                f"is {limit}"
+            )
+
+    def _waiting_batches(self) -> int:
+        return -(-self._waiting_rows // self._options.max_batch_size)
+
+    def _drop_those_gone(self, now: float) -> None:
+        """Frees the room of requests that nobody awaits, once in a while."""
+        if now < self._next_drop:
+            return
+        self._next_drop = now + _DROP_EVERY_S
+        for _ in range(len(self._waiting)):
+            task = self._waiting.popleft()
+            if _is_gone(task, now):
+                self._waiting_rows -= self._counted_rows(task)
+            else:
+                self._waiting.append(task)
+
+    def _counted_rows(self, task: Task) -> int:
+        """Rows as they fill the queue: a slice is one batch, however large."""
+        return min(task.rows, self._options.max_batch_size)
+
+
+def _is_gone(task: Task, now: float) -> bool:
+    return task.answer.done() or (task.deadline or now) < now
+
+
+def _answer(tasks: Sequence[Task], results: Sequence[Result]) -> None:
+    """Hands results over: those of an event loop all at once, in its own thread."""
+    on_loops = collections.defaultdict[asyncio.AbstractEventLoop, list[int]](list)
+    for place, task in enumerate(tasks):
+        if isinstance(task.answer, asyncio.Future):
+            on_loops[task.answer.get_loop()].append(place)
+    for loop, places in on_loops.items():
+        _on_loop(loop, _settle, [(tasks[place], results[place]) for place in places])
+    _settle(
+        (task, result)
+        for task, result in zip(tasks, results, strict=True)
+        if not isinstance(task.answer, asyncio.Future)
+    )
+
+
+def _settle(answers: Iterable[tuple[Task, Result]]) -> None:
+    for task, result in answers:
+        if task.answer.done():
+            continue
+        if isinstance(result, Exception):
+            task.answer.set_exception(result)
+        else:
+            task.answer.set_result(result)
+
+
+def _on_loop(
+    loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: object
+) -> None:
+    """Has an event loop call something, unless the server has ended it."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(function, *args)

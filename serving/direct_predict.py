@@ -1,0 +1,225 @@
+"""Predict calls that need no event loop: from the wire into the queue, and back.
+
+It takes the calls that are plain. Whatever is wrong with one, and what runs in several
+pieces or waits for company, is for `PredictionService`, which has the words for it.
+"""
+
+import functools
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from google.protobuf.message import DecodeError
+
+from savedmodels.protos import predict_pb2
+from serving import prediction_service, request_log_record, tensor_codec
+from serving.batch_axis import Arrays
+from serving.batch_queue import BatchQueue
+from serving.batch_run import Task
+from serving.embedded import EmbeddedPredictor
+from serving.errors import BUG, ServingError
+from serving.loaded_version import LoadedVersion
+from serving.predictor import ModelSpec
+from serving.request_log import RequestLog
+from serving.server_metrics import ServerMetrics
+from serving.signatures import select
+from serving.version_state import Version
+
+logger = logging.getLogger(__name__)
+
+PATH = "/tensorflow.serving.PredictionService/Predict"
+_API = "Predict"
+_ENTRYPOINT = "GRPC"
+
+
+class Sink(Protocol):
+    """Sends what a call is answered with. From any thread."""
+
+    def answer(self, call_id: int, data: bytes) -> None:
+        """Sends a message."""
+        ...
+
+    def refuse(self, call_id: int, error: ServingError) -> None:
+        """Sends a status."""
+        ...
+
+
+class DirectPredict:
+    """Answers plain Predict calls from versions in this process. Thread-safe."""
+
+    def __init__(
+        self,
+        embedded: EmbeddedPredictor,
+        metrics: ServerMetrics,
+        log: RequestLog,
+        *,
+        as_content: bool = False,
+    ) -> None:
+        """Makes it.
+
+        Args:
+            embedded: Has the versions.
+            metrics: Where calls are counted, as `ObservedPredictionService` does.
+            log: Where they are written.
+            as_content: See `PredictionService`.
+        """
+        self.embedded = embedded
+        self.metrics = metrics
+        self.log = log
+        self.as_content = as_content
+
+    def take(
+        self, call_id: int, data: bytes, timeout_s: float | None, sink: Sink
+    ) -> "DirectCall | None":
+        """Returns a call that can be started, or None for one that is not plain.
+
+        Args:
+            call_id: What the sink knows it by.
+            data: The request's bytes.
+            timeout_s: Seconds after which nobody waits for the answer, or None.
+            sink: Where the answer goes.
+        """
+        now = time.monotonic()
+        try:
+            request = predict_pb2.PredictRequest.FromString(data)
+            spec = prediction_service.model_spec(request)
+            inputs = {
+                alias: tensor_codec.decode(proto)
+                for alias, proto in request.inputs.items()
+            }
+            version, loaded = self.embedded.acquire(spec)
+        except (DecodeError, tensor_codec.TensorParseError, ServingError):
+            return None
+        call = None
+        try:
+            name, checked = self.embedded.prepare(
+                loaded, spec, inputs, request.output_filter
+            )
+            batcher = self.embedded.batcher(loaded, name)
+            shapes, rows = batcher.measure(checked)
+            is_loaded = not loaded.servable.is_deferred(name)
+            if is_loaded and batcher.starts_at_once(shapes, rows):
+                deadline = None if timeout_s is None else now + timeout_s
+                call = DirectCall(self, sink, call_id, version, name, spec, request)
+                call.task = Task(checked, rows, shapes, call, deadline, now)
+                call.queue = batcher.queue
+        except ServingError:
+            pass  # It comes again, and is told, on the event loop.
+        finally:
+            if call is None:
+                self.embedded.versions.release(version)
+        return call
+
+
+class DirectCall:
+    """One call. Implements `batch_run.Answer`; ends once, whoever is the first."""
+
+    __slots__ = (
+        "_call_id",
+        "_direct",
+        "_name",
+        "_once",
+        "_request",
+        "_sink",
+        "_spec",
+        "_version",
+        "queue",
+        "task",
+    )
+
+    task: Task
+    queue: BatchQueue
+
+    def __init__(
+        self,
+        direct: DirectPredict,
+        sink: Sink,
+        call_id: int,
+        version: Version[LoadedVersion],
+        name: str,
+        spec: ModelSpec,
+        request: predict_pb2.PredictRequest,
+    ) -> None:
+        """Makes a call, which still needs its task and its queue."""
+        self._direct = direct
+        self._sink = sink
+        self._call_id = call_id
+        self._version = version
+        self._name = name
+        self._spec = spec
+        self._request = request
+        self._once = threading.Lock()
+
+    def start(self) -> None:
+        """Gets into the queue; the caller is about to help to run it."""
+        try:
+            self.queue.admit(self.task.rows)
+        except ServingError as error:
+            self.set_exception(error)
+            return
+        self.queue.put(self.task, wake=False)
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self._once.locked()
+
+    def set_result(self, result: Arrays, /) -> None:
+        """Sends the outputs."""
+        if self._is_first():
+            self._end(functools.partial(self._answer, result))
+
+    def set_exception(self, exception: Exception, /) -> None:
+        """Sends what went wrong."""
+        if self._is_first():
+            self._end(functools.partial(self._refuse, exception))
+
+    def cancel(self) -> None:
+        """Takes note that the client has gone, or its time is up."""
+        if self._is_first():
+            deadline = self.task.deadline
+            late = deadline is not None and time.monotonic() >= deadline
+            status = "DEADLINE_EXCEEDED" if late else "CANCELLED"
+            self._end(lambda: self._direct.metrics.ended(self._spec.name, status))
+
+    def _is_first(self) -> bool:
+        return self._once.acquire(blocking=False)
+
+    def _end(self, tell: Callable[[], None]) -> None:
+        """Tells how it ended, and lets go of the version."""
+        try:
+            tell()
+        except Exception as error:
+            self._refuse(error)
+        finally:
+            self._direct.embedded.versions.release(self._version)
+
+    def _answer(self, outputs: Arrays) -> None:
+        direct, request = self._direct, self._request
+        model = self._spec.name
+        direct.metrics.ran(model, _API, time.monotonic() - self.task.since)
+        response = prediction_service.predict_response(
+            self._spec,
+            select(outputs, request.output_filter),
+            self._version.number,
+            self._name,
+            as_content=direct.as_content,
+        )
+        data = response.SerializeToString()
+        if options := direct.log.sampled(model):
+            size = request.ByteSize() + len(data)
+            make = functools.partial(
+                request_log_record.of_messages, "predict_log", request, response
+            )
+            direct.log.offer(model, options, size, make)
+        seconds = time.monotonic() - self.task.since
+        direct.metrics.answered(model, _API, _ENTRYPOINT, seconds)
+        self._sink.answer(self._call_id, data)
+
+    def _refuse(self, error: Exception) -> None:
+        if not isinstance(error, ServingError):
+            logger.error("Unexpected error while answering %s", PATH, exc_info=error)
+            error = ServingError(BUG)
+        self._direct.metrics.ended(self._spec.name, error.grpc_code.name)
+        self._sink.refuse(self._call_id, error)

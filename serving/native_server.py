@@ -1,0 +1,212 @@
+"""The gRPC front outside the interpreter's lock: HTTP/2 in Rust, calls in batches.
+
+One thread at a time receives. It puts plain Predict calls into their queues, has the
+event loop answer the others, lets the next thread receive, and runs a batch itself. So
+a Predict call changes threads once, on its way out of Rust.
+
+What the front does not answer, such as streams and health, goes on to the grpcio server
+behind it, over a Unix socket; so does a method that nobody has.
+"""
+
+import asyncio
+import logging
+import pathlib
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
+
+from serving import listening, native_options
+from serving.direct_predict import PATH, DirectCall, DirectPredict
+from serving.errors import BUG, ResourceExhaustedError, ServingError, UnavailableError
+from serving.grpc_options import GrpcOptions
+from serving.grpc_server import GrpcServer, shortened
+
+logger = logging.getLogger(__name__)
+
+_EVENTS = 64  # received at a time
+_SOCKET = "grpcio"
+
+
+class NativeServer:
+    """One listening port, as `GrpcServer` has it, and in front of one.
+
+    For one event loop. Implements `direct_predict.Sink`.
+    """
+
+    def __init__(self, server: GrpcServer, direct: DirectPredict | None = None) -> None:
+        """Makes a server that does not listen yet.
+
+        Args:
+            server: Has the methods, and answers what the front does not.
+            direct: Answers plain Predict calls without the event loop; None where the
+                event loop answers all.
+        """
+        self._server = server
+        self._direct = direct
+        self._paths = list(server.calls)
+        self._receiving = threading.Lock()
+        self._closed = False
+        self._in_flight: dict[int, DirectCall] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._threads: list[threading.Thread] = []
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._front: NativeGrpcFront
+
+    async def start(
+        self, host: str, port: int, options: GrpcOptions | None = None
+    ) -> int:
+        """Listens, and returns the port. See `GrpcServer.start`."""
+        options = options or GrpcOptions()
+        self._loop = asyncio.get_running_loop()
+        arguments, self._max_bytes = native_options.arguments(options)
+        address = listening.address(host, port)
+        if port > 0:
+            # The front would tell why it failed in fewer words.
+            listening.open_socket(host, port, "gRPC").close()
+        methods = [(path, False) for path in self._paths]
+        try:
+            self._front = NativeGrpcFront(
+                address, methods, call_details=True, metrics=True, **arguments
+            )
+        except OSError as error:
+            raise OSError(f"Cannot listen on {address} for gRPC: {error}.") from error
+        self._folder = tempfile.TemporaryDirectory(prefix="maaskit-")
+        socket_path = str(pathlib.Path(self._folder.name) / _SOCKET)
+        behind = native_options.behind(options, socket_path)
+        await self._server.start(host, -1, behind)
+        self._front.set_fallback(socket_path)
+        self._front.start()
+        # One more than may run batches: somebody always receives.
+        count = 1 + (self._direct.embedded.threads.count if self._direct else 0)
+        for number in range(count):
+            name = f"grpc-{number}"
+            thread = threading.Thread(target=self._serve, name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        return self._front.bound_port
+
+    async def set_health(self, serving: Mapping[str, bool]) -> None:
+        """Tells health checks how each name fares; see `GrpcServer.set_health`."""
+        await self._server.set_health(serving)
+
+    async def stop(self, drain_s: float) -> None:
+        """Refuses new calls, and lets those in flight end.
+
+        Args:
+            drain_s: Seconds that they have; then they are cancelled.
+        """
+        await self._server.stop(drain_s, self._is_busy)
+        if self._folder is None:
+            return
+        self._front.close()
+        for task in list(self._tasks.values()):
+            task.cancel()
+        for call in list(self._in_flight.values()):
+            call.cancel()
+        # They may be in the middle of a run.
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
+        self._folder.cleanup()
+
+    def answer(self, call_id: int, data: bytes) -> None:
+        """Sends a message, in any thread."""
+        self._in_flight.pop(call_id, None)
+        self._front.respond(call_id, data)
+
+    def refuse(self, call_id: int, error: ServingError) -> None:
+        """Sends a status, in any thread."""
+        self._in_flight.pop(call_id, None)
+        code = error.grpc_code.value[0]
+        self._front.fail(call_id, code, shortened(str(error)))
+
+    def _is_busy(self) -> bool:
+        """Whether some call of the front is not answered yet, to the last byte."""
+        counts = (self._front.metrics() or {})["methods"] if self._folder else {}
+        return any(
+            counts[path]["started"]
+            > sum(status["count"] for status in counts[path]["status"].values())
+            for path in self._paths
+            if path in counts
+        )
+
+    def _serve(self) -> None:
+        """What each thread does: receives in its turn, then helps to run batches."""
+        threads = self._direct.embedded.threads if self._direct else None
+        while True:
+            with self._receiving:
+                if not self._receive():
+                    return
+                while threads is None or not threads.wants_help():
+                    if not self._receive():
+                        return
+            threads.help()
+
+    def _receive(self) -> bool:
+        """Waits for events and passes them on; False once the front is closed."""
+        # Closing it wakes one thread alone, so that one tells the others.
+        events = None if self._closed else self._front.recv_batch_details(_EVENTS)
+        if events is None:
+            self._closed = True
+            return False
+        for_loop = [event for event in events if not self._takes(event)]
+        if for_loop and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._begin, for_loop)
+        return True
+
+    def _takes(self, event: Sequence[Any]) -> bool:
+        """Whether an event needs no event loop; then all is done that it needs."""
+        kind, call_id, method, data, _, details = event
+        try:
+            if kind == EVENT_CANCEL:
+                call = self._in_flight.pop(call_id, None)
+                if call is not None:
+                    call.cancel()
+                return call is not None
+            if self._server.is_draining:
+                raise UnavailableError("The server is shutting down.")
+            if self._max_bytes is not None and len(data) > self._max_bytes:
+                raise ResourceExhaustedError(
+                    "SERVER: Received message larger than max "
+                    f"({len(data)} vs. {self._max_bytes})"
+                )
+            if self._direct is None or self._paths[method] != PATH:
+                return False
+            call = self._direct.take(call_id, data, details[2], self)
+            if call is None:
+                return False
+            self._in_flight[call_id] = call
+            call.start()
+        except ServingError as error:
+            self.refuse(call_id, error)
+        except Exception:  # a bug here must not cost a thread
+            logger.exception("Unexpected error while receiving a call")
+            self.refuse(call_id, ServingError(BUG))
+        return True
+
+    def _begin(self, events: Sequence[Sequence[Any]]) -> None:
+        """Starts and cancels calls of the event loop."""
+        for kind, call_id, method, data, _, details in events:
+            if kind == EVENT_CANCEL:
+                if task := self._tasks.get(call_id):
+                    task.cancel()
+                continue
+            call = self._call(call_id, self._paths[method], data, details[2])
+            self._tasks[call_id] = self._loop.create_task(call)
+
+    async def _call(
+        self, call_id: int, path: str, data: bytes, timeout_s: float | None
+    ) -> None:
+        """Answers one call on the event loop."""
+        try:
+            message = await self._server.calls[path](data, timeout_s)
+            self._front.respond(call_id, message.SerializeToString())
+        except ServingError as error:
+            self.refuse(call_id, error)
+        except Exception:
+            logger.exception("Unexpected error while answering %s", path)
+            self.refuse(call_id, ServingError(BUG))
+        finally:
+            del self._tasks[call_id]
