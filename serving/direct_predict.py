@@ -13,15 +13,19 @@ from typing import Protocol
 
 from google.protobuf.message import DecodeError
 
-from savedmodels.protos import predict_pb2
-from serving import prediction_service, request_log_record, tensor_codec
+from savedmodels.protos import predict_pb2, prediction_log_pb2
+from serving import (
+    predict_answer,
+    prediction_service,
+    request_log_record,
+    tensor_codec,
+)
 from serving.batch_axis import Arrays
-from serving.batch_queue import BatchQueue
 from serving.batch_run import Task
 from serving.embedded import EmbeddedPredictor
 from serving.errors import BUG, ServingError
 from serving.loaded_version import LoadedVersion
-from serving.predictor import ModelSpec
+from serving.predict_templates import Checked, PredictTemplates
 from serving.request_log import RequestLog
 from serving.server_metrics import ServerMetrics
 from serving.signatures import select
@@ -69,6 +73,7 @@ class DirectPredict:
         self.metrics = metrics
         self.log = log
         self.as_content = as_content
+        self._templates = PredictTemplates()
 
     def take(
         self, call_id: int, data: bytes, timeout_s: float | None, sink: Sink
@@ -82,6 +87,26 @@ class DirectPredict:
             sink: Where the answer goes.
         """
         now = time.monotonic()
+        known = self._templates.find(data)
+        if known is None:
+            return self._parse(call_id, data, timeout_s, sink)
+        checked, inputs = known
+        try:
+            version, loaded = self.embedded.acquire(checked.spec)
+        except ServingError:
+            return None
+        if loaded is not checked.loaded:
+            self.embedded.versions.release(version)
+            return self._parse(call_id, data, timeout_s, sink)
+        call = DirectCall(self, sink, call_id, data, version, checked)
+        call.prepare(inputs, now, timeout_s)
+        return call
+
+    def _parse(
+        self, call_id: int, data: bytes, timeout_s: float | None, sink: Sink
+    ) -> "DirectCall | None":
+        """Returns the call of a request that is not like one before it."""
+        now = time.monotonic()
         try:
             request = predict_pb2.PredictRequest.FromString(data)
             spec = prediction_service.model_spec(request)
@@ -94,17 +119,18 @@ class DirectPredict:
             return None
         call = None
         try:
-            name, checked = self.embedded.prepare(
-                loaded, spec, inputs, request.output_filter
-            )
+            output_filter = tuple(request.output_filter)
+            name, inputs_ = self.embedded.prepare(loaded, spec, inputs, output_filter)
             batcher = self.embedded.batcher(loaded, name)
-            shapes, rows = batcher.measure(checked)
+            shapes, rows = batcher.measure(inputs_)
             is_loaded = not loaded.servable.is_deferred(name)
             if is_loaded and batcher.starts_at_once(shapes, rows):
-                deadline = None if timeout_s is None else now + timeout_s
-                call = DirectCall(self, sink, call_id, version, name, spec, request)
-                call.task = Task(checked, rows, shapes, call, deadline, now)
-                call.queue = batcher.queue
+                checked = Checked(
+                    spec, output_filter, loaded, name, batcher, shapes, rows
+                )
+                call = DirectCall(self, sink, call_id, data, version, checked)
+                call.prepare(inputs_, now, timeout_s)
+                self._templates.add(data, request, inputs_, checked)
         except ServingError:
             pass  # It comes again, and is told, on the event loop.
         finally:
@@ -118,48 +144,50 @@ class DirectCall:
 
     __slots__ = (
         "_call_id",
+        "_checked",
+        "_data",
         "_direct",
-        "_name",
         "_once",
-        "_request",
         "_sink",
-        "_spec",
+        "_task",
         "_version",
-        "queue",
-        "task",
     )
 
-    task: Task
-    queue: BatchQueue
+    _task: Task
 
     def __init__(
         self,
         direct: DirectPredict,
         sink: Sink,
         call_id: int,
+        data: bytes,
         version: Version[LoadedVersion],
-        name: str,
-        spec: ModelSpec,
-        request: predict_pb2.PredictRequest,
+        checked: Checked,
     ) -> None:
-        """Makes a call, which still needs its task and its queue."""
+        """Makes a call, which is to be prepared."""
         self._direct = direct
         self._sink = sink
         self._call_id = call_id
+        self._data = data
         self._version = version
-        self._name = name
-        self._spec = spec
-        self._request = request
+        self._checked = checked
         self._once = threading.Lock()
+
+    def prepare(self, inputs: Arrays, now: float, timeout_s: float | None) -> None:
+        """Takes the inputs, and the time that it came and has."""
+        rows, shapes = self._checked.rows, self._checked.shapes
+        deadline = None if timeout_s is None else now + timeout_s
+        self._task = Task(inputs, rows, shapes, self, deadline, now)
 
     def start(self) -> None:
         """Gets into the queue; the caller is about to help to run it."""
+        queue = self._checked.batcher.queue
         try:
-            self.queue.admit(self.task.rows)
+            queue.admit(self._task.rows)
         except ServingError as error:
             self.set_exception(error)
             return
-        self.queue.put(self.task, wake=False)
+        queue.put(self._task, wake=False)
 
     def done(self) -> bool:
         """Whether it has ended."""
@@ -178,10 +206,12 @@ class DirectCall:
     def cancel(self) -> None:
         """Takes note that the client has gone, or its time is up."""
         if self._is_first():
-            deadline = self.task.deadline
+            deadline = self._task.deadline
             late = deadline is not None and time.monotonic() >= deadline
             status = "DEADLINE_EXCEEDED" if late else "CANCELLED"
-            self._end(lambda: self._direct.metrics.ended(self._spec.name, status))
+            self._end(
+                lambda: self._direct.metrics.ended(self._checked.spec.name, status)
+            )
 
     def _is_first(self) -> bool:
         return self._once.acquire(blocking=False)
@@ -196,24 +226,21 @@ class DirectCall:
             self._direct.embedded.versions.release(self._version)
 
     def _answer(self, outputs: Arrays) -> None:
-        direct, request = self._direct, self._request
-        model = self._spec.name
-        direct.metrics.ran(model, _API, time.monotonic() - self.task.since)
-        response = prediction_service.predict_response(
-            self._spec,
-            select(outputs, request.output_filter),
+        direct, checked = self._direct, self._checked
+        model = checked.spec.name
+        direct.metrics.ran(model, _API, time.monotonic() - self._task.since)
+        data = predict_answer.serialized(
+            model,
             self._version.number,
-            self._name,
+            checked.name,
+            select(outputs, checked.output_filter),
             as_content=direct.as_content,
         )
-        data = response.SerializeToString()
         if options := direct.log.sampled(model):
-            size = request.ByteSize() + len(data)
-            make = functools.partial(
-                request_log_record.of_messages, "predict_log", request, response
-            )
+            size = len(self._data) + len(data)
+            make = functools.partial(_record, self._data, data)
             direct.log.offer(model, options, size, make)
-        seconds = time.monotonic() - self.task.since
+        seconds = time.monotonic() - self._task.since
         direct.metrics.answered(model, _API, _ENTRYPOINT, seconds)
         self._sink.answer(self._call_id, data)
 
@@ -221,5 +248,13 @@ class DirectCall:
         if not isinstance(error, ServingError):
             logger.error("Unexpected error while answering %s", PATH, exc_info=error)
             error = ServingError(BUG)
-        self._direct.metrics.ended(self._spec.name, error.grpc_code.name)
+        self._direct.metrics.ended(self._checked.spec.name, error.grpc_code.name)
         self._sink.refuse(self._call_id, error)
+
+
+def _record(request: bytes, response: bytes) -> prediction_log_pb2.PredictionLog:
+    return request_log_record.of_messages(
+        "predict_log",
+        predict_pb2.PredictRequest.FromString(request),
+        predict_pb2.PredictResponse.FromString(response),
+    )
