@@ -10,6 +10,7 @@ IN_FLIGHT = (1, 16, 64)
 
 LITERT = "maaskit, LiteRT"
 TENSORFLOW = "maaskit, TensorFlow"
+GRPCIO = "maaskit, grpcio"
 SHIM = "maaskit, shim"
 TLS = "maaskit, TLS"
 EMPTY = "empty gRPC"
@@ -32,6 +33,7 @@ STAND_INS: Mapping[str, str] = {FASTAPI: BY_HAND, FLASK: KERAS}
 ABOUT: Mapping[str, str] = {
     LITERT: "`python -m serving --prefer_tflite_model=true`",
     TENSORFLOW: "`python -m serving --prefer_tflite_model=false`",
+    GRPCIO: "the first of the servers above with `--grpc_engine=grpcio`",
     SHIM: "`python -m serving --upstream=` in front of the first of the servers above",
     TLS: "the first of the servers above with `--ssl_config_file`",
     EMPTY: "a `grpc.aio` handler that returns as many bytes, all zero",
@@ -96,7 +98,7 @@ def groups(
     for rows in ROWS:
         extra = [SHIM, *([TLS] if tls else [])] if rows == 1 else []
         for in_flight in IN_FLIGHT:
-            names = [*engines, *extra, EMPTY]
+            names = [*engines, GRPCIO, *extra, EMPTY]
             cells = [Cell(GRPC, rows, in_flight, name) for name in names]
             if in_flight == 1:
                 cells.append(Cell(CALLS, rows, 1, IN_PROCESS))

@@ -102,6 +102,9 @@ def start(processes: Processes, version: pathlib.Path, model: str) -> Contenders
         _, grpc, rest = serve(processes, engine, stores[engine])
         targets[engine, cells.GRPC] = _target(grpc, PREDICT)
         targets[engine, cells.REST] = _target(rest, requests.rest_path)
+    grpcio = "--grpc_engine=grpcio"
+    _, grpc, _ = serve(processes, engines[0], stores[engines[0]], grpcio)
+    targets[cells.GRPCIO, cells.GRPC] = _target(grpc, PREDICT)
     upstream = targets[engines[0], cells.GRPC].address
     _, grpc, _ = processes.serve(cells.SHIM, f"--upstream={upstream}")
     targets[cells.SHIM, cells.GRPC] = _target(grpc, PREDICT)

@@ -12,6 +12,7 @@ from pipelines._bench_cells import (
     CALLS,
     EMPTY,
     GRPC,
+    GRPCIO,
     IN_PROCESS,
     REST,
     SHIM,
@@ -52,7 +53,7 @@ class Figure:
 def figures(
     engines: Sequence[str], peers: Sequence[str], timings: Timings, others: Others
 ) -> list[Figure]:
-    """Returns all figures, engine by engine, then those of the shim and of TLS.
+    """Returns all figures, engine by engine, then of grpcio, the shim and TLS.
 
     Args:
         engines: The engines that were measured.
@@ -63,9 +64,11 @@ def figures(
     found = []
     for engine in engines:
         found += _of_engine(engine, peers, timings, others)
+    found += _of_grpcio(engines[0], timings)
     found += _beside(SHIM, "the shim", engines[0], timings)
     if Cell(GRPC, *ROUND_TRIP, TLS) in timings:
-        found += _beside(TLS, "TLS", engines[0], timings)
+        # TLS is grpcio's.
+        found += _beside(TLS, "TLS", GRPCIO, timings)
     return found
 
 
@@ -138,6 +141,29 @@ def _of_engine(
             "store of this version alone",
         ),
         other(rounds.RESIDENT_MB, "VmRSS of that process then, in 10^6 bytes"),
+    ]
+
+
+def _of_grpcio(engine: str, timings: Timings) -> list[Figure]:
+    """What the other gRPC engine has to show for itself."""
+    return [
+        Figure(
+            GRPCIO,
+            f"gRPC / {what}",
+            f"requests/s by gRPC, 1 row, 64 in flight, divided by {whose}",
+            [
+                a.requests_per_s / b.requests_per_s
+                for a, b in zip(
+                    timings[Cell(GRPC, *MANY, GRPCIO)],
+                    timings[Cell(GRPC, *MANY, other)],
+                    strict=True,
+                )
+            ],
+        )
+        for what, other, whose in (
+            ("empty gRPC", EMPTY, "the empty server's"),
+            ("the native engine", engine, f"those of `{engine}`"),
+        )
     ]
 
 

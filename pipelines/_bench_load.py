@@ -16,20 +16,14 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
-import grpc
-import grpc.aio
 import numpy as np
 import uvloop
 
+from pipelines import _bench_http2
+
 Call = Callable[[], Awaitable[object]]
 
-_CALLS_PER_CHANNEL = 16
-_UNLIMITED = [
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    # Without it all channels of a process would share one connection.
-    ("grpc.use_local_subchannel_pool", 1),
-]
+_CALLS_PER_CONNECTION = 16
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CLOSE = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 _LOOK_S = 0.001
@@ -112,31 +106,20 @@ class _ClosedLoop:
 @contextlib.asynccontextmanager
 async def _grpc_clients(job: dict[str, Any], body: bytes) -> AsyncIterator[list[Call]]:
     """Calls that are bytes on both sides, a few of them to a connection."""
-    number = -(-job["in_flight"] // _CALLS_PER_CHANNEL)
-    async with contextlib.AsyncExitStack() as stack:
-        methods = []
+    number = -(-job["in_flight"] // _CALLS_PER_CONNECTION)
+    connections = []
+    try:
         for _ in range(number):
-            channel = await stack.enter_async_context(_channel(job))
-            await channel.channel_ready()
-            methods.append(channel.unary_unary(job["path"]))
-
-        def call_of(client: int) -> Call:
-            method = methods[client % number]
-
-            async def call() -> object:
-                return await method(body)
-
-            return call
-
-        yield [call_of(client) for client in range(job["in_flight"])]
-
-
-def _channel(job: dict[str, Any]) -> grpc.aio.Channel:
-    if not job.get("certificate"):
-        return grpc.aio.insecure_channel(job["address"], _UNLIMITED)
-    root = pathlib.Path(job["certificate"]).read_bytes()
-    keys = grpc.ssl_channel_credentials(root)
-    return grpc.aio.secure_channel(job["address"], keys, _UNLIMITED)
+            connections.append(
+                await _bench_http2.connect(job["address"], job.get("certificate"))
+            )
+        yield [
+            connections[client % number].caller(job["path"], body)
+            for client in range(job["in_flight"])
+        ]
+    finally:
+        for connection in connections:
+            connection.close()
 
 
 @contextlib.asynccontextmanager
@@ -240,8 +223,6 @@ def _text(error: BaseException) -> str:
     """What went wrong in the first of the clients that failed."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    if isinstance(error, grpc.aio.AioRpcError):
-        return f"{error.code().name}: {error.details()}"
     return f"{type(error).__name__}: {error}"
 
 

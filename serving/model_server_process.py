@@ -32,7 +32,7 @@ BINARY = "tensorflow_model_server"
 # Flags that say where and how the shim itself is reached, and those that only it has.
 _OF_THE_SHIM = frozenset(
     "convert_on_load cpu_engine drain_seconds enable_grpc_healthcheck_service "
-    "enable_grpc_reflection engine grpc_channel_arguments "
+    "enable_grpc_reflection engine grpc_channel_arguments grpc_engine "
     "grpc_socket_path host max_batch_size max_enqueued_batches num_batch_threads port "
     "rest_api_enable_cors_support rest_api_enable_tls rest_api_port "
     "rest_api_timeout_in_ms ssl_config_file store".split()
