@@ -149,7 +149,9 @@ def _shape(proto: tensor_pb2.TensorProto, dtype: np.dtype) -> tuple[int, ...]:
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
     if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
         raise TensorParseError(f"the shape is not fully known: {proto.tensor_shape}")
-    if len(shape) > 64 or math.prod(shape) * dtype.itemsize > _MAX_BYTES:
+    # numpy has no array without rows whose rows are beyond all bounds.
+    count = math.prod(size for size in shape if size)
+    if len(shape) > 64 or count * dtype.itemsize > _MAX_BYTES:
         raise TensorParseError(f"shape {list(shape)} is beyond {_MAX_BYTES} bytes")
     return shape
 

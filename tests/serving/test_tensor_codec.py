@@ -133,6 +133,7 @@ def _varint(number):
         (types_pb2.DT_FLOAT, [-1], b"\0" * 8),
         (types_pb2.DT_FLOAT, [2**40, 2**40], b""),
         (types_pb2.DT_FLOAT, [2**31], b""),
+        (types_pb2.DT_FLOAT, [0, 2**62], b""),
         (types_pb2.DT_STRING, [2], b"\x05ab"),
         (types_pb2.DT_STRING, [2], b"\xff\xff\xff\xff\xff\xff\xff\xff"),
         (types_pb2.DT_STRING, [2], b"\x01\x01abc"),
