@@ -7,7 +7,7 @@ from serving.batching_options import BatchingOptions
 from serving.command_line import Parser, addresses, whole_number
 from serving.engine_choice import AUTO, CPU_ENGINES
 from serving.flag_types import add_switch, path_or_empty, port_or_none, positive
-from serving.grpc_options import AUTO, ENGINES, channel_arguments
+from serving.grpc_options import ENGINES, GrpcOptions, channel_arguments
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -161,7 +161,7 @@ def _add_where_to_listen(parser: argparse.ArgumentParser) -> None:
     add(
         "--grpc_engine",
         choices=ENGINES,
-        default=AUTO,
+        default=GrpcOptions().engine,
         help="what speaks gRPC; native is the faster one, auto takes it where it has "
         "all that is asked for: no TLS, no Unix socket, few channel arguments",
     )
