@@ -370,7 +370,7 @@ def test_requests_and_answers_larger_than_the_windows_pass(load, tmp_path):
     body = tmp_path / "large"
     body.write_bytes(bytes(size))
     with Processes(tmp_path) as processes:
-        empty = processes.start("empty", "pipelines._bench_peers", "empty", size)
+        empty = processes.start("empty", "pipelines._bench_peers", cells.EMPTY, size)
         asked = {"protocol": "gRPC", "address": empty.line().split()[1]}
         path = {"path": f"/empty.Empty/{size}", "in_flight": 3, "body": str(body)}
         assert measured(load, job(tmp_path, **asked) | path).requests >= 3
