@@ -29,6 +29,7 @@ def make_callbacks(
     run: Run,
     progress: Progress,
     evaluate: Callable[[], Evaluation],
+    chosen_by: str | None,
     profile: bool,
 ) -> list[Any]:
     """Returns the callbacks of a run, in the order in which they act.
@@ -40,6 +41,8 @@ def make_callbacks(
         run: Where files go.
         progress: Counted on, epoch by epoch.
         evaluate: Judges the present weights on validation examples, for pictures.
+        chosen_by: The metric of theirs that the best epoch has most of; None where it
+            has the lowest validation loss.
         profile: Whether TensorBoard gets a profile of ten steps.
     """
 
@@ -51,7 +54,7 @@ def make_callbacks(
         write_graph=not run.resumed,
         profile_batch=_PROFILED_STEPS if profile else 0,
     )
-    return [board, Recorder(config, run, progress, evaluate)]
+    return [board, Recorder(config, run, progress, evaluate, chosen_by)]
 
 
 def draw(writer: Any, progress: Progress, result: Evaluation) -> None:
@@ -107,12 +110,14 @@ class _Recorder:
         run: Run,
         progress: Progress,
         evaluate: Callable[[], Evaluation],
+        chosen_by: str | None,
     ) -> None:
         super().__init__()
         self._config = config
         self._run = run
         self._progress = progress
         self._evaluate = evaluate
+        self._chosen_by = chosen_by
         self._writer = tf.summary.create_file_writer(str(run.logs / "pictures"))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -140,9 +145,16 @@ class _Recorder:
                 validation_loss,
                 self._config,
             )
-        self._count(scored, validation_loss)
+        result = None
+        if self._chosen_by:
+            result = self._evaluate()
+            metric = float(result.metrics[self._chosen_by])
+            scored[f"val_{self._chosen_by}"] = metric
+            self._count(scored, metric)
+        else:
+            self._count(scored, -validation_loss)
         _checkpoints.save(self._run.checkpoints, self.model, self._progress)
-        self._draw()
+        self._draw(result or self._evaluate())
         if not sys.stdout.isatty():
             seconds = time.monotonic() - self._began
             print(line(self._progress, self._config.epochs, seconds), flush=True)
@@ -153,7 +165,8 @@ class _Recorder:
         del logs
         self._writer.close()
 
-    def _count(self, scored: dict[str, float], validation_loss: float) -> None:
+    def _count(self, scored: dict[str, float], worth: float) -> None:
+        """Adds the epoch to the progress; it is the best if none was worth as much."""
         progress = self._progress
         took = max(self._steps_ended - self._began, 1e-9)
         # The last batch may be smaller, which 1 part in 1,000 does not tell.
@@ -163,9 +176,8 @@ class _Recorder:
         scored["learning_rate"] = _flavour.learning_rate(self.model.optimizer)
         scored["examples_per_second"] = examples / took
         history = progress.history
-        before = history.get("val_loss", history.get("loss", []))
-        if validation_loss < min(before, default=math.inf):
-            progress.best_epoch = self._epoch
+        if progress.best_epoch == 0 or worth > progress.best_worth:
+            progress.best_epoch, progress.best_worth = self._epoch, worth
         for name, value in scored.items():
             history.setdefault(name, []).append(value)
         progress.epochs = self._epoch
@@ -173,9 +185,8 @@ class _Recorder:
         progress.training_seconds += took
         progress.examples += examples
 
-    def _draw(self) -> None:
+    def _draw(self, result: Evaluation) -> None:
         """Pictures for TensorBoard, of the weights as they are."""
-        result = self._evaluate()
         try:
             draw(self._writer, self._progress, result)
         except (OSError, tf.errors.OpError) as error:

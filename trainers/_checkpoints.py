@@ -1,7 +1,7 @@
 """Checkpoints that a killed run goes on from, to the last bit.
 
     last.npz       weights, optimizer, random seeds and `Progress` after an epoch
-    best-<n>.npz   the weights of epoch n, which had the lowest validation loss
+    best-<n>.npz   the weights of epoch n, which did best on the validation examples
 
 One file, one rename: `last.npz` names the best epoch, so the two cannot disagree
 whenever the process is killed. Keras's own BackupAndRestore forgets the best epoch,
@@ -11,6 +11,7 @@ the history and the seeds.
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import zipfile
@@ -36,7 +37,9 @@ class Progress:
 
     Attributes:
         epochs: Epochs that are finished.
-        best_epoch: The one with the lowest validation loss, from 1; 0 before any.
+        best_epoch: The one that did best on the validation examples, from 1; 0 before
+            any.
+        best_worth: How well: the higher the better.
         history: Curve name to one value per finished epoch.
         seconds: Spent in these epochs, validation and checkpoints included.
         training_seconds: Spent in training steps alone.
@@ -45,6 +48,7 @@ class Progress:
 
     epochs: int = 0
     best_epoch: int = 0
+    best_worth: float = -math.inf
     history: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     seconds: float = 0.0
     training_seconds: float = 0.0

@@ -47,8 +47,9 @@ class Fitted:
     """A trained model, and what is known of it.
 
     Attributes:
-        model: With the weights of the epoch that had the lowest validation loss, in
-            float32 and on one device, whatever it was trained on.
+        model: With the weights of the epoch that had the lowest validation loss, or
+            most of the metric that the model file's `CHOSEN_BY` names; in float32 and
+            on one device, whatever it was trained on.
         signatures: Of this model, checked.
         run: Its folder; call `run.finish` once the model is exported.
         history: Curve name to one value per epoch.
@@ -166,6 +167,7 @@ def _train(
         run,
         progress,
         lambda: module.evaluate(answer, config, "validation"),
+        getattr(module, "CHOSEN_BY", None),
         profile,
     )
     try:

@@ -82,6 +82,29 @@ def test_the_model_has_the_weights_of_the_best_epoch(config, whole):
     assert scored["cross_entropy"] == pytest.approx(best, rel=1e-4)
 
 
+def test_a_model_file_may_choose_the_best_epoch_by_a_metric(quick, tmp_path):
+    worths = iter([0.5, 0.7, 0.6, 0.0])
+
+    def evaluate(*arguments):
+        result = mnist_classifier.evaluate(*arguments)
+        metrics = {**result.metrics, "worth": next(worths)}
+        return dataclasses.replace(result, metrics=metrics)
+
+    config = dataclasses.replace(quick, epochs=3)
+    chosen = altered(evaluate=evaluate, CHOSEN_BY="worth")
+    fitted = fit_and_close(config, tmp_path, chosen)
+    assert fitted.history["val_worth"] == [0.5, 0.7, 0.6]
+    # Each epoch was judged once: the fourth time was the test split.
+    assert fitted.metrics["worth"] == 0.0
+    metrics = json.loads((only_run(tmp_path) / "metrics.json").read_text())
+    assert metrics["best_epoch"] == 2
+    scored = mnist_classifier.evaluate(
+        _fit.answer_of(fitted.signatures), config, "validation"
+    )
+    second = fitted.history["val_loss"][1]
+    assert scored.metrics["cross_entropy"] == pytest.approx(second, rel=1e-4)
+
+
 def test_learns_the_tiny_digits(whole):
     assert whole.metrics["accuracy"] >= 0.75  # 0.1 by guessing
 
