@@ -87,9 +87,7 @@ class Detector:
     def _candidates(self, image: tf.Tensor) -> Boxes:
         """What all views show, as boxes in the image."""
         side = self._plan.served_side
-        square, size = _scenes.onto_canvas(image, side, enlarge=self._plan.enlarge)
-        height, width = tf.unstack(tf.cast(size, tf.int32))
-        placed = square[:height, :width]
+        placed, size = _scenes.fitted(image, side, enlarge=self._plan.enlarge)
         views = [tf.reverse(placed, axes) for axes in self._backwards]
         squares = tf.image.pad_to_bounding_box(tf.stack(views), 0, 0, side, side)
         sizes = tf.tile(size[tf.newaxis], [len(views), 1])

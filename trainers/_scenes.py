@@ -95,13 +95,31 @@ def onto_canvas(
 
     Args:
         image: [height, width, 3] uint8.
+        side: Of the square, in pixels.
+        enlarge: See `fitted`.
+
+    Returns:
+        The square [side, side, 3] uint8, and how much of it the image takes: height
+        and width [2] float32, in pixels.
+    """
+    placed, size = fitted(image, side, enlarge=enlarge)
+    square = tf.image.pad_to_bounding_box(placed, 0, 0, side, side)
+    return tf.ensure_shape(square, [side, side, 3]), size
+
+
+def fitted(
+    image: tf.Tensor, side: int, *, enlarge: bool
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Makes an image of a size that a square has room for.
+
+    Args:
+        image: [height, width, 3] uint8.
         side: Of the square, in pixels. A larger image is made smaller, with its
             proportions kept.
         enlarge: Whether a smaller image is made larger, so as to fill the square.
 
     Returns:
-        The square [side, side, 3] uint8, and how much of it the image takes: height
-        and width [2] float32, in pixels.
+        The image [height, width, 3] uint8, and its height and width [2] float32.
     """
     size = tf.cast(tf.shape(image)[:2], tf.float32)
     scale = side / tf.reduce_max(size)
@@ -112,8 +130,7 @@ def onto_canvas(
         lambda: image,
         lambda: _resized(image, tf.cast(wanted, tf.int32)),
     )
-    square = tf.image.pad_to_bounding_box(placed, 0, 0, side, side)
-    return tf.ensure_shape(square, [side, side, 3]), wanted
+    return placed, wanted
 
 
 def distort(

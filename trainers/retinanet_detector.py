@@ -198,13 +198,13 @@ def _batches(
     parser = _retinanet.make_parser(plan, side)
 
     def place(image, boxes, labels):
+        if training:
+            part, _ = _scenes.fitted(image, plan.served_side, enlarge=plan.enlarge)
+            return part, boxes, labels
         square, size = _scenes.onto_canvas(
             image, plan.served_side, enlarge=plan.enlarge
         )
-        if not training:
-            return square, boxes * tf.tile(size / plan.served_side, [2]), labels
-        height, width = tf.unstack(tf.cast(size, tf.int32))
-        return square[:height, :width], boxes, labels
+        return square, boxes * tf.tile(size / plan.served_side, [2]), labels
 
     def target(image, boxes, labels, seed=None):
         if training:
