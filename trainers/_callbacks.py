@@ -145,14 +145,12 @@ class _Recorder:
                 validation_loss,
                 self._config,
             )
-        result = None
+        result, worth = None, -validation_loss
         if self._chosen_by:
             result = self._evaluate()
-            metric = float(result.metrics[self._chosen_by])
-            scored[f"val_{self._chosen_by}"] = metric
-            self._count(scored, metric)
-        else:
-            self._count(scored, -validation_loss)
+            worth = float(result.metrics[self._chosen_by])
+            scored[f"val_{self._chosen_by}"] = worth
+        self._count(scored, worth)
         _checkpoints.save(self._run.checkpoints, self.model, self._progress)
         self._draw(result or self._evaluate())
         if not sys.stdout.isatty():
