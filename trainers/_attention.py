@@ -35,8 +35,12 @@ class AttentionDecoder(keras.layers.Layer):
         embedding_units: Numbers that stand for a token.
         units: Numbers in the state.
         attention_units: Numbers that state and source are compared in.
-        dropout: Share of features dropped before the logits, in training.
+        dropout: Share of features dropped before the logits, in training; where the
+            weights are tied, after the embedding too.
         seed: Seed of that.
+        tied: Whether a token's logit is the product with its embedding, which then is
+            the only matrix of the vocabulary's size. Source: Press and Wolf 2017,
+            "Using the Output Embedding to Improve Language Models", EACL.
     """
 
     supports_masking = True
@@ -49,20 +53,28 @@ class AttentionDecoder(keras.layers.Layer):
         attention_units: int,
         dropout: float,
         seed: int,
+        *,
+        tied: bool = False,
         **kwargs: object,
     ) -> None:
         super().__init__(**kwargs)
         layers = keras.layers
-        self.embedding = layers.Embedding(vocabulary_size, embedding_units)
+        self.vocabulary_size = vocabulary_size
+        self.tied = tied
+        # float32 in mixed precision too: the softmax needs the digits.
+        self.embedding = layers.ReversibleEmbedding(
+            vocabulary_size, embedding_units, reverse_dtype="float32"
+        )
         self.first_state = layers.Dense(2 * units, activation="tanh")
         self.key = layers.Dense(attention_units)
         self.query = layers.Dense(attention_units, use_bias=False)
         self.energy = layers.Dense(1, use_bias=False)
         self.cell = layers.LSTMCell(units)
-        self.readout = layers.Dense(units, activation="tanh")
+        read_units = embedding_units if tied else units
+        self.readout = layers.Dense(read_units, activation="tanh")
         self.drop = layers.Dropout(dropout, seed=seed)
-        # float32 in mixed precision too: the softmax needs the digits.
-        self.logits = layers.Dense(vocabulary_size, dtype="float32")
+        if not tied:
+            self.logits = layers.Dense(vocabulary_size, dtype="float32")
 
     def build(self, input_shape: Sequence[tuple]) -> None:
         """Makes the weights.
@@ -79,7 +91,8 @@ class AttentionDecoder(keras.layers.Layer):
         self.energy.build((None, None, self.key.units))
         self.cell.build((None, embedded + memory))
         self.readout.build((None, None, units + memory + embedded))
-        self.logits.build((None, None, units))
+        if not self.tied:
+            self.logits.build((None, None, units))
 
     def call(
         self, inputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor], training: bool = False
@@ -95,8 +108,11 @@ class AttentionDecoder(keras.layers.Layer):
             Logits [batch, target, vocabulary_size] float32.
         """
         target_ids, memory, source_ids = inputs
-        states, contexts, _ = self.run(target_ids, self.source(memory, source_ids))
-        return self._read(states, contexts, self.embedding(target_ids), training)
+        embedded = self.embedding(target_ids)
+        if self.tied:
+            embedded = self.drop(embedded, training=training)
+        states, contexts, _ = self._run(embedded, self.source(memory, source_ids))
+        return self._read(states, contexts, embedded, training)
 
     def compute_mask(self, inputs: object, previous_mask: object = None) -> None:
         """Returns nothing: the loss has weights."""
@@ -147,15 +163,7 @@ class AttentionDecoder(keras.layers.Layer):
             States [batch, target, units], contexts [batch, target, units] and attention
             [batch, target, source].
         """
-        states = self.start(source)
-        nothing = (states, tf.zeros_like(source.memory[:, 0]), source.mask)
-        outputs = tf.scan(
-            lambda before, embedded: self.step(embedded, before[0], source),
-            tf.transpose(self.embedding(target_ids), [1, 0, 2]),
-            nothing,
-        )
-        by_row = (outputs[0][0], outputs[1], outputs[2])
-        return tuple(tf.transpose(output, [1, 0, 2]) for output in by_row)
+        return self._run(self.embedding(target_ids), source)
 
     def next_logits(
         self, token_ids: tf.Tensor, states: list[tf.Tensor], source: Source
@@ -165,6 +173,19 @@ class AttentionDecoder(keras.layers.Layer):
         states, context, _ = self.step(embedded, states, source)
         return self._read(states[0], context, embedded, training=False), states
 
+    def _run(
+        self, embedded: tf.Tensor, source: Source
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        states = self.start(source)
+        nothing = (states, tf.zeros_like(source.memory[:, 0]), source.mask)
+        outputs = tf.scan(
+            lambda before, token: self.step(token, before[0], source),
+            tf.transpose(embedded, [1, 0, 2]),
+            nothing,
+        )
+        by_row = (outputs[0][0], outputs[1], outputs[2])
+        return tuple(tf.transpose(output, [1, 0, 2]) for output in by_row)
+
     def _read(
         self,
         states: tf.Tensor,
@@ -173,4 +194,5 @@ class AttentionDecoder(keras.layers.Layer):
         training: bool,
     ) -> tf.Tensor:
         features = tf.concat([states, contexts, embedded], axis=-1)
-        return self.logits(self.drop(self.readout(features), training=training))
+        read = self.drop(self.readout(features), training=training)
+        return self.embedding(read, reverse=True) if self.tied else self.logits(read)

@@ -37,9 +37,9 @@ def search(
     """
     batch = tf.shape(source.mask)[0]
     wide = Source(*(tf.repeat(tensor, width, axis=0) for tensor in source))
-    never = _never(decoder.logits.units)
+    never = _never(decoder.vocabulary_size)
     only_padding, only_end = (
-        tf.where(tf.range(decoder.logits.units) == id, 0.0, -math.inf)
+        tf.where(tf.range(decoder.vocabulary_size) == id, 0.0, -math.inf)
         for id in (PADDING, END)
     )
 
@@ -59,8 +59,8 @@ def search(
         totals = totals[..., tf.newaxis] + gains
         worths = totals / lengths[..., tf.newaxis] ** length_power
         chosen = tf.math.top_k(tf.reshape(worths, [batch, -1]), width).indices
-        parent = chosen // decoder.logits.units
-        last = chosen % decoder.logits.units
+        parent = chosen // decoder.vocabulary_size
+        last = chosen % decoder.vocabulary_size
         totals = tf.gather(tf.reshape(totals, [batch, -1]), chosen, batch_dims=1)
         target_ids, lengths, *states = (
             tf.gather(tensor, parent, batch_dims=1)

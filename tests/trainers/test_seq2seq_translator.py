@@ -44,15 +44,19 @@ def ask(signatures, *texts, name="serving_default"):
     return {alias: output.numpy() for alias, output in answer.items()}
 
 
-@pytest.fixture(scope="module")
-def decoder():
+def sure_decoder(*, tied):
     """A small decoder that is sure of what it says, so that beams differ."""
     keras.utils.set_random_seed(3)
-    decoder = _attention.AttentionDecoder(VOCABULARY, 4, 6, 5, 0.0, 1)
+    decoder = _attention.AttentionDecoder(VOCABULARY, 4, 6, 5, 0.0, 1, tied=tied)
     decoder.build([(None, None), (None, None, 8), (None, None)])
     for weight in decoder.weights:
         weight.assign(2.0 * weight + 0.3 * keras.random.normal(weight.shape))
     return decoder
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    return sure_decoder(tied=False)
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +81,12 @@ def test_has_the_parameters_of_its_layers(smoke):
     cell = 4 * (5 + 6 + 6 + 1) * 6
     readout = (6 + 6 + 5 + 1) * 6 + (6 + 1) * target
     decoder = target * 5 + first_state + attention + cell + readout
+    assert model.count_params() == encoder + decoder
+
+    tied = dataclasses.replace(config, tied_embeddings=True)
+    readout = (6 + 6 + 5 + 1) * 5
+    decoder = target * 5 + first_state + attention + cell + readout
+    model = seq2seq_translator.make_model(tied)
     assert model.count_params() == encoder + decoder
 
 
@@ -104,8 +114,11 @@ def test_attention_is_that_of_the_paper(decoder, source):
         np.testing.assert_allclose(context[row], wanted, rtol=1e-3, atol=1e-5)
 
 
-def test_a_token_at_a_time_gives_the_logits_of_teacher_forcing(decoder, source):
-    looked_at, memory, source_ids = source
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_token_at_a_time_gives_the_logits_of_teacher_forcing(source, tied):
+    decoder = sure_decoder(tied=tied)
+    _, memory, source_ids = source
+    looked_at = decoder.source(memory, tf.constant(source_ids))
     randomness = np.random.default_rng(6)
     target_ids = tf.constant(randomness.integers(1, VOCABULARY, [12, TOKENS]), tf.int32)
     taught = decoder((target_ids, memory, tf.constant(source_ids)))
