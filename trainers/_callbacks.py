@@ -29,7 +29,7 @@ def make_callbacks(
     run: Run,
     progress: Progress,
     evaluate: Callable[[], Evaluation],
-    chosen_by: str | None,
+    takes_last: bool,
     profile: bool,
 ) -> list[Any]:
     """Returns the callbacks of a run, in the order in which they act.
@@ -41,8 +41,8 @@ def make_callbacks(
         run: Where files go.
         progress: Counted on, epoch by epoch.
         evaluate: Judges the present weights on validation examples, for pictures.
-        chosen_by: The metric of theirs that the best epoch has most of; None where it
-            has the lowest validation loss.
+        takes_last: Whether the last epoch counts as the best, and not the one with the
+            lowest validation loss. That one counts all the same with early stopping.
         profile: Whether TensorBoard gets a profile of ten steps.
     """
 
@@ -54,7 +54,7 @@ def make_callbacks(
         write_graph=not run.resumed,
         profile_batch=_PROFILED_STEPS if profile else 0,
     )
-    return [board, Recorder(config, run, progress, evaluate, chosen_by)]
+    return [board, Recorder(config, run, progress, evaluate, takes_last)]
 
 
 def draw(writer: Any, progress: Progress, result: Evaluation) -> None:
@@ -110,14 +110,14 @@ class _Recorder:
         run: Run,
         progress: Progress,
         evaluate: Callable[[], Evaluation],
-        chosen_by: str | None,
+        takes_last: bool,
     ) -> None:
         super().__init__()
         self._config = config
         self._run = run
         self._progress = progress
         self._evaluate = evaluate
-        self._chosen_by = chosen_by
+        self._takes_last = takes_last and not config.early_stopping_epochs
         self._writer = tf.summary.create_file_writer(str(run.logs / "pictures"))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -145,14 +145,9 @@ class _Recorder:
                 validation_loss,
                 self._config,
             )
-        result, worth = None, -validation_loss
-        if self._chosen_by:
-            result = self._evaluate()
-            worth = float(result.metrics[self._chosen_by])
-            scored[f"val_{self._chosen_by}"] = worth
-        self._count(scored, worth)
+        self._count(scored, self._epoch if self._takes_last else -validation_loss)
         _checkpoints.save(self._run.checkpoints, self.model, self._progress)
-        self._draw(result or self._evaluate())
+        self._draw(self._evaluate())
         if not sys.stdout.isatty():
             seconds = time.monotonic() - self._began
             print(line(self._progress, self._config.epochs, seconds), flush=True)

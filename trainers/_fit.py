@@ -48,8 +48,8 @@ class Fitted:
 
     Attributes:
         model: With the weights of the epoch that had the lowest validation loss, or
-            most of the metric that the model file's `CHOSEN_BY` names; in float32 and
-            on one device, whatever it was trained on.
+            of the last one if the model file says `TAKES_LAST`; in float32 and on one
+            device, whatever it was trained on.
         signatures: Of this model, checked.
         run: Its folder; call `run.finish` once the model is exported.
         history: Curve name to one value per epoch.
@@ -167,7 +167,7 @@ def _train(
         run,
         progress,
         lambda: module.evaluate(answer, config, "validation"),
-        getattr(module, "CHOSEN_BY", None),
+        getattr(module, "TAKES_LAST", False),
         profile,
     )
     try:

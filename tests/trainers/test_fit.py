@@ -82,27 +82,28 @@ def test_the_model_has_the_weights_of_the_best_epoch(config, whole):
     assert scored["cross_entropy"] == pytest.approx(best, rel=1e-4)
 
 
-def test_a_model_file_may_choose_the_best_epoch_by_a_metric(quick, tmp_path):
-    worths = iter([0.5, 0.7, 0.6, 0.0])
+@pytest.mark.parametrize(("patience", "best"), [(0, 3), (2, 1)])
+def test_a_model_file_may_take_the_last_epoch_unless_it_stops_early(
+    quick, tmp_path, patience, best
+):
+    def make_datasets(config):
+        train, validation = mnist_classifier.make_datasets(config)
+        return train.map(lambda image, label: (image, (label + 1) % 10)), validation
 
-    def evaluate(*arguments):
-        result = mnist_classifier.evaluate(*arguments)
-        metrics = {**result.metrics, "worth": next(worths)}
-        return dataclasses.replace(result, metrics=metrics)
-
-    config = dataclasses.replace(quick, epochs=3)
-    chosen = altered(evaluate=evaluate, CHOSEN_BY="worth")
-    fitted = fit_and_close(config, tmp_path, chosen)
-    assert fitted.history["val_worth"] == [0.5, 0.7, 0.6]
-    # Each epoch was judged once: the fourth time was the test split.
-    assert fitted.metrics["worth"] == 0.0
+    # What it learns is wrong, so the validation loss only rises.
+    config = dataclasses.replace(quick, epochs=3, early_stopping_epochs=patience)
+    wrong = altered(make_datasets=make_datasets, TAKES_LAST=True)
+    fitted = fit_and_close(config, tmp_path, wrong)
+    losses = fitted.history["val_loss"]
+    assert len(losses) == 3
+    assert np.argmin(losses) == 0
     metrics = json.loads((only_run(tmp_path) / "metrics.json").read_text())
-    assert metrics["best_epoch"] == 2
+    assert metrics["best_epoch"] == best
     scored = mnist_classifier.evaluate(
         _fit.answer_of(fitted.signatures), config, "validation"
     )
-    second = fitted.history["val_loss"][1]
-    assert scored.metrics["cross_entropy"] == pytest.approx(second, rel=1e-4)
+    wanted = losses[best - 1]
+    assert scored.metrics["cross_entropy"] == pytest.approx(wanted, rel=1e-4)
 
 
 def test_learns_the_tiny_digits(whole):
