@@ -17,6 +17,7 @@ HOST      ?= 127.0.0.1
 PORT      ?= 8500
 REST_PORT ?= 8501
 STRATEGY  ?= auto
+DEVICES   ?= auto
 SECONDS   ?= 600
 # Processes that run tests; those of one file stay together. 1 shows output as it comes.
 PROCESSES ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
@@ -61,9 +62,9 @@ $(READY): requirements.lock
 prepare: $(READY) ## fetch and check DATASET without training
 	@$(PYTHON) -m pipelines.prepare $(call needs,DATASET) --datasets '$(DATASETS)'
 
-train: $(READY) ## train MODEL, check it, export it to STORE; SET="epochs=2 dropout=0.3" DATASET= STRATEGY= PROFILE=1
+train: $(READY) ## train MODEL, check it, export it to STORE; SET="epochs=2 dropout=0.3" DATASET= STRATEGY= DEVICES= PROFILE=1
 	@$(PYTHON) -m pipelines.train $(call needs,MODEL) --store '$(STORE)' --runs '$(RUNS)' --datasets '$(DATASETS)' --examples '$(EXAMPLES)' \
-	  --strategy '$(STRATEGY)' $(call flag,--dataset,DATASET) $(foreach s,$(SET),--set '$(s)') $(if $(PROFILE),--profile)
+	  --strategy '$(STRATEGY)' --devices '$(DEVICES)' $(call flag,--dataset,DATASET) $(foreach s,$(SET),--set '$(s)') $(if $(PROFILE),--profile)
 
 evaluate: $(READY) ## test metrics and confusion matrix of an exported MODEL; VERSION= DATASET=
 	@$(PYTHON) -m pipelines.evaluate $(call needs,MODEL) --store '$(STORE)' --datasets '$(DATASETS)' \

@@ -26,9 +26,10 @@ def main(argv: Sequence[str]) -> int:
 
     from pipelines import _examples
     from savedmodels import export, provenance, staging
-    from trainers import _config, _fit
+    from trainers import _config, _devices, _fit
     from trainers.datasets import _load
 
+    _devices.use(arguments.devices)
     config = _config.override(module.Config(), _assignments(arguments))
     base_path = pathlib.Path(arguments.store) / arguments.model
     staging.check_writable(base_path)  # told now, not after the training
@@ -136,7 +137,13 @@ def _parser() -> argparse.ArgumentParser:
         "--strategy",
         metavar="NAME",
         default="auto",
-        help="default: one device; mirrored: all GPUs; auto: mirrored from two GPUs on",
+        help="default: one device; mirrored: all devices; auto: mirrored if several",
+    )
+    parser.add_argument(
+        "--devices",
+        metavar="NAME",
+        default="auto",
+        help="auto: all; cpu; cpu:4, the CPU in four parts, to try several; gpu:2",
     )
     parser.add_argument(
         "--profile", action="store_true", help="profile some steps for TensorBoard"

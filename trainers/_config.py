@@ -12,7 +12,8 @@ from typing import Any, ClassVar, TypeVar
 from savedmodels.errors import UsageError
 from trainers._catalog import check_dataset, nearest_name
 
-SWITCHES = ("auto", "on", "off")
+_PRECISIONS = ("auto", "float16", "bfloat16", "off")
+_SWITCHES = ("auto", "on", "off")
 
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -35,7 +36,7 @@ class TrainConfig:
         seed: Seed of weights, order and augmentation, 0 to 2^31 - 1.
         early_stopping_epochs: Epochs without a better validation loss before
             training stops; 0 for never.
-        mixed_precision: `auto` (by device), `on` or `off`.
+        mixed_precision: `auto` (by device), `float16`, `bfloat16` or `off`.
         xla: `auto` (by device), `on` or `off`.
     """
 
@@ -61,9 +62,9 @@ class TrainConfig:
         check(self, "seed", 0 <= self.seed < 2**31, "0 to 2147483647")
         stop = self.early_stopping_epochs
         check(self, "early_stopping_epochs", stop >= 0, "0 (off) or more")
-        for field in ("mixed_precision", "xla"):
-            fits = getattr(self, field) in SWITCHES
-            check(self, field, fits, "`auto`, `on` or `off`")
+        fits = self.mixed_precision in _PRECISIONS
+        check(self, "mixed_precision", fits, "`auto`, `float16`, `bfloat16` or `off`")
+        check(self, "xla", self.xla in _SWITCHES, "`auto`, `on` or `off`")
 
 
 Config = TypeVar("Config", bound=TrainConfig)

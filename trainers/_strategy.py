@@ -19,7 +19,8 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     Args:
         name: `default` is one device; `mirrored` copies the model to every GPU, or
             to every logical CPU where there is no GPU, and splits each global batch
-            between them; `auto` is `mirrored` from two GPUs upwards.
+            between them; `auto` is `mirrored` from two GPUs upwards, or two logical
+            CPUs, which there are only if somebody asked for them.
 
     Raises:
         UsageError: There is no such strategy.
@@ -32,8 +33,8 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
             f"Received: `{name}`.{hint}"
         )
     gpus = tf.config.list_logical_devices("GPU")
-    if name == "mirrored" or (name == "auto" and len(gpus) > 1):
-        devices = gpus or tf.config.list_logical_devices("CPU")
+    devices = gpus or tf.config.list_logical_devices("CPU")
+    if name == "mirrored" or (name == "auto" and len(devices) > 1):
         return tf.distribute.MirroredStrategy(
             [device.name for device in devices],
             # Collectives of CPU replicas mix up when a process has trained before.
@@ -42,27 +43,31 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
-def mixed_precision(config: TrainConfig) -> bool:
-    """Whether to compute in float16: `auto` says yes where a GPU has cores for it.
+def dtype_policy(config: TrainConfig) -> str:
+    """Returns Keras's name of what to compute in, weights being float32 always.
 
-    On a CPU half precision is emulated and slower.
+    `auto` takes float16 where a GPU has cores for it, with a loss scale that adapts. On
+    a CPU half precision is emulated and slower.
     """
+    if config.mixed_precision == "off":
+        return "float32"
     if config.mixed_precision != "auto":
-        return config.mixed_precision == "on"
+        return f"mixed_{config.mixed_precision}"
     capabilities = [
         tf.config.experimental.get_device_details(gpu).get("compute_capability")
         for gpu in tf.config.list_physical_devices("GPU")
     ]
     # Tensor cores came with compute capability 7.0.
-    return bool(capabilities) and all(c and c >= (7, 0) for c in capabilities)
+    has_cores = bool(capabilities) and all(c and c >= (7, 0) for c in capabilities)
+    return "mixed_float16" if has_cores else "float32"
 
 
 @contextlib.contextmanager
 def precision(config: TrainConfig) -> Iterator[None]:
     """Makes layers that are built in this block compute as the config says."""
     before = _flavour.dtype_policy()
-    if mixed_precision(config):
-        _flavour.set_dtype_policy("mixed_float16", "mixed_float16")
+    if (policy := dtype_policy(config)) != "float32":
+        _flavour.set_dtype_policy(policy, policy)
     try:
         yield
     finally:

@@ -113,7 +113,7 @@ def test_a_word_without_an_equals_sign_is_no_override():
         "learning_rate=inf",
         "seed=-1",
         "early_stopping_epochs=-1",
-        "mixed_precision=maybe",
+        "mixed_precision=on",
         "xla=true",
         "datasets_dir=",
     ],

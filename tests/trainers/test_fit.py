@@ -16,7 +16,6 @@ from savedmodels.errors import SignatureError, UsageError
 from tests.trainers.fitting import EPOCHS, altered, fit_and_close, only_run
 from trainers import _fit, _strategy, mnist_classifier
 from trainers._checkpoints import Progress
-from trainers._config import TrainConfig
 from trainers._errors import DivergedError, TrainingError
 
 
@@ -167,21 +166,28 @@ def test_an_unknown_strategy_names_the_nearest(quick, tmp_path):
 
 
 def test_on_a_cpu_auto_means_neither_half_precision_nor_xla(config):
-    assert not _strategy.mixed_precision(config)
+    assert _strategy.dtype_policy(config) == "float32"
     assert not _strategy.xla(config, _strategy.make_strategy("auto"))
 
 
+@pytest.mark.parametrize(
+    ("precision", "policy"),
+    [("float16", "mixed_float16"), ("bfloat16", "mixed_bfloat16"), ("off", "float32")],
+)
+def test_precision_can_be_forced(config, precision, policy):
+    config = dataclasses.replace(config, mixed_precision=precision)
+    assert _strategy.dtype_policy(config) == policy
+
+
 @pytest.mark.parametrize(("typed", "is_on"), [("on", True), ("off", False)])
-def test_precision_and_xla_can_be_forced(typed, is_on):
-    config = TrainConfig(
-        dataset="mnist", epochs=1, learning_rate=1.0, mixed_precision=typed, xla=typed
-    )
-    assert _strategy.mixed_precision(config) is is_on
+def test_xla_can_be_forced(config, typed, is_on):
+    config = dataclasses.replace(config, xla=typed)
     assert _strategy.xla(config, _strategy.make_strategy("default")) is is_on
 
 
-def test_a_model_trained_in_half_precision_serves_float32(config, tmp_path):
-    half = dataclasses.replace(config, mixed_precision="on", epochs=1)
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_a_model_trained_in_half_precision_serves_float32(config, tmp_path, precision):
+    half = dataclasses.replace(config, mixed_precision=precision, epochs=1)
     fitted = fit_and_close(half, tmp_path)
     assert math.isfinite(fitted.metrics["cross_entropy"])
     assert {layer.compute_dtype for layer in fitted.model.layers} <= {

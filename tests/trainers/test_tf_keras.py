@@ -103,7 +103,7 @@ def test_trains_under_a_mirrored_strategy(smoke, tmp_path):
 
 
 def test_half_precision_trains_and_serves_float32(smoke, tmp_path):
-    half = dataclasses.replace(smoke, mixed_precision="on", epochs=1)
+    half = dataclasses.replace(smoke, mixed_precision="float16", epochs=1)
     with _strategy.precision(half):
         kinds = {layer.compute_dtype for layer in make_model(half).layers}
     assert "float16" in kinds
