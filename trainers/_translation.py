@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import sacrebleu
 
-from trainers import _nearest_text
+from trainers import _fonts, _nearest_text
 from trainers import _translation_panels as panels
 from trainers._evaluation import Answer, Evaluation, ask
 from trainers._translation_panels import Judged
@@ -24,7 +24,7 @@ Columns = Mapping[str, np.ndarray]
 _ROWS = 100  # of a request: a search over long texts takes a while
 _SHOWN_GROUPS = 8
 _DRAWN_MAPS = 3
-_MAP_TOKENS = 40  # of a source in a picture
+_MAP_WORDS = 18  # of a source in a picture
 
 
 def judge_exactly(answer: Answer, pairs: Columns) -> Evaluation:
@@ -135,9 +135,9 @@ def _texts(column: np.ndarray) -> list[str]:
 
 def _maps(answer: Answer, judged: Judged) -> dict[str, panels.Panel]:
     """A panel for each of some attention maps, drawn when it is wanted."""
-    short = [p for p, s in enumerate(judged.sources) if len(s.split()) <= _MAP_TOKENS]
-    # First those that the font has, then the longer: there is more to see.
-    order = sorted(short, key=lambda p: (-panels.legible(judged.sources[p]), p))
+    short = [p for p, s in enumerate(judged.sources) if len(s.split()) <= _MAP_WORDS]
+    # First those that the fonts have, then the longer: there is more to see.
+    order = sorted(short, key=lambda p: (-_fonts.legible(judged.sources[p]), p))
     best = order[: 10 * _DRAWN_MAPS]
     chosen = sorted(best, key=lambda p: -len(judged.sources[p]))[:_DRAWN_MAPS]
     return {

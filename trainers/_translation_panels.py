@@ -2,22 +2,21 @@
 
 import collections
 import dataclasses
-import functools
-import textwrap
-import unicodedata
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from matplotlib import font_manager
 from matplotlib.axes import Axes
+
+from trainers._fonts import families, readable, wrapped
 
 Panel = Callable[[Axes], None]
 
 _SHOWN_MISTAKES = 12
 _SHOWN_GROUPS = 15
 _SHOWN_SAMPLES = 5
+_SAMPLE_POINTS = 8
 _LENGTH_BINS = 8
-_LINE = 92  # characters
+_LINE = 92  # columns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,20 +49,6 @@ def samples(values: np.ndarray) -> list[int]:
     return [int(order[int(share * len(order))]) for share in shares]
 
 
-def legible(text: str) -> bool:
-    """Returns whether the pictures' font has every character."""
-    return all(ord(character) in _drawable() or character == " " for character in text)
-
-
-def readable(text: str) -> str:
-    """Returns the text with what the font lacks by its sound, or as a box.
-
-    Unicode's names tell the sound of letters: "HIRAGANA LETTER NO". Characters that
-    write words have none.
-    """
-    return "".join(c if legible(c) else _by_name(c) for c in text)
-
-
 def draw_map(attention: Callable[[], Mapping[str, np.ndarray]], axes: Axes) -> None:
     """How much each target token, a row, looked at each source token, a column."""
     known = attention()
@@ -79,10 +64,9 @@ def draw_map(attention: Callable[[], Mapping[str, np.ndarray]], axes: Axes) -> N
     axes.imshow(shown, cmap="Greys", vmin=0, vmax=1, aspect="auto")
     size = 11 if len(sources) <= 32 else 8
     turned = 0 if max(map(len, sources)) == 1 else 60
-    axes.set_xticks(
-        range(len(sources)), sources, rotation=turned, fontsize=size, parse_math=False
-    )
-    axes.set_yticks(range(len(targets)), targets, fontsize=size, parse_math=False)
+    looks = {"fontsize": size, "fontfamily": families(), "parse_math": False}
+    axes.set_xticks(range(len(sources)), sources, rotation=turned, **looks)
+    axes.set_yticks(range(len(targets)), targets, **looks)
     axes.tick_params(length=0)
     axes.set_xlabel("source")
     axes.set_ylabel("answer")
@@ -111,10 +95,11 @@ def draw_mistakes(judged: Judged, axes: Axes) -> None:
             axes.text(
                 0,
                 top - below,
-                textwrap.shorten(text, _LINE),
+                wrapped(text, _LINE, lines=1)[0],
                 transform=axes.transAxes,
                 va="top",
                 fontsize=9.5,
+                fontfamily=families(),
                 color=colour,
                 parse_math=False,
             )
@@ -176,7 +161,8 @@ def draw_groups(right: np.ndarray, groups: np.ndarray, name: str, axes: Axes) ->
     ]
     shares = [100 * count / sizes[group] for group, count in shown]
     axes.barh(range(len(shown)), shares, color="tab:red", alpha=0.7)
-    axes.set_yticks(range(len(shown)), labels, fontsize=9, parse_math=False)
+    looks = {"fontsize": 9, "fontfamily": families(), "parse_math": False}
+    axes.set_yticks(range(len(shown)), labels, **looks)
     axes.set_xlabel("wrong, %")
     axes.grid(axis="x", alpha=0.3)
 
@@ -193,21 +179,23 @@ def draw_samples(judged: Judged, values: np.ndarray, axes: Axes) -> None:
             (f"says {readable(judged.answers[place])}", "tab:blue"),
             (f"is {readable(judged.targets[place])}", "tab:gray"),
         )
-        lines = 0
+        above = 0
         for text, colour in parts:
-            short = textwrap.shorten(f"{text}", 2 * _LINE)
-            wrapped = textwrap.wrap(short, _LINE) or [""]
-            axes.text(
-                0,
-                top - 0.024 * lines,
-                "\n".join(wrapped),
-                transform=axes.transAxes,
+            lines = wrapped(text, _LINE, lines=2)
+            # In points: pictures of TensorBoard are smaller than the report's panels.
+            axes.annotate(
+                "\n".join(lines),
+                (0, top),
+                xycoords="axes fraction",
+                xytext=(0, -_SAMPLE_POINTS * 1.35 * above),
+                textcoords="offset points",
                 va="top",
-                fontsize=8.5,
+                fontsize=_SAMPLE_POINTS,
+                fontfamily=families(),
                 color=colour,
                 parse_math=False,
             )
-            lines += len(wrapped)
+            above += len(lines)
 
 
 def draw_against(own: np.ndarray, theirs: np.ndarray, axes: Axes) -> None:
@@ -249,17 +237,3 @@ def _by_length(
         np.array([values[part].mean() for part in parts]),
         np.array([len(part) for part in parts]),
     )
-
-
-@functools.cache
-def _drawable() -> frozenset[int]:
-    """The code points that matplotlib's own font has."""
-    path = font_manager.findfont(font_manager.FontProperties())
-    return frozenset(font_manager.get_font(path).get_charmap())
-
-
-def _by_name(character: str) -> str:
-    name = unicodedata.name(character, "")
-    if " LETTER " in name:
-        return name.rpartition(" ")[2].lower()
-    return "" if unicodedata.category(character)[0] in "MC" else "□"

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from trainers import _nearest_text, _report, _translation
-from trainers._translation_panels import legible, readable
 
 
 def column(*texts):
@@ -111,10 +110,3 @@ def test_overlap_is_100_for_the_same_and_0_for_nothing_in_common():
     assert _translation.chrf(same, same) == pytest.approx(100)
     assert _translation.bleu(same, same) == pytest.approx(100)
     assert _translation.chrf(["甲乙丙丁"], same) == 0
-
-
-def test_what_the_font_lacks_is_shown_by_its_sound_or_as_a_box():
-    assert legible("4 juillet, Июль")
-    assert readable("4 juillet") == "4 juillet"
-    assert not legible("神の")
-    assert readable("神の") == "□no"
