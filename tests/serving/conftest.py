@@ -314,6 +314,20 @@ def ports(store):
 
 
 @pytest.fixture(scope="session")
+def grpc_port(request: pytest.FixtureRequest, grpc_engine: str) -> Iterator[int]:
+    """A gRPC port of all the models that conftest writes, spoken by each engine.
+
+    That of `ports`, and one of this process by grpcio: the models are here anyway.
+    """
+    if grpc_engine == "native":
+        yield request.getfixturevalue("ports")[0]
+        return
+    predictor = request.getfixturevalue("embedded")
+    with grpc_running.running(predictor, engine=grpc_engine) as server:
+        yield server.port
+
+
+@pytest.fixture(scope="session")
 def request_for(tf: Any) -> Callable[..., predict_pb2.PredictRequest]:
     """Makes Predict requests of TensorFlow's own tensors: one for each alias."""
 

@@ -51,7 +51,8 @@ class Running:
             engine=options.pop("engine"),
             channel_arguments=options.pop("channel_arguments", ()),
         )
-        log = RequestLog(lambda name: None, self.metrics)
+        nothing = RequestLog(lambda name: None, self.metrics)
+        log = options.pop("log", nothing)
         observed = (predictor, self.metrics, log)
         server = GrpcServer(
             ObservedPredictionService(*observed, **options),

@@ -1,4 +1,4 @@
-"""A real server process, asked by both clients and by clients that are not ours."""
+"""A real server, asked over both protocols by our clients and by those of others."""
 
 import http.client
 import json
@@ -29,18 +29,17 @@ MODELS = ["digits", "digits_litert", "echo", "examples", "half_plus_two", "multi
 
 
 @pytest.fixture(scope="module")
-def clients(ports):
-    grpc_port, rest_port = ports
+def clients(ports, grpc_port):
     with (
         GrpcClient(f"127.0.0.1:{grpc_port}") as grpc_client,
-        RestClient(f"http://127.0.0.1:{rest_port}") as rest_client,
+        RestClient(f"http://127.0.0.1:{ports[1]}") as rest_client,
     ):
         yield grpc_client, rest_client
 
 
 @pytest.fixture(scope="module")
-def channel(ports):
-    with grpc.insecure_channel(f"127.0.0.1:{ports[0]}") as channel:
+def channel(grpc_port):
+    with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
         yield channel
 
 
@@ -279,13 +278,15 @@ def test_hand_written_json_gets_tf_servings_bytes(ask):
     }
 
 
-def test_health_checks_of_both_protocols_say_that_it_serves(ask, channel):
+def test_health_checks_of_both_protocols_say_that_it_serves(ask, ports):
     assert ask("GET", "/healthz")[0] == 200
     assert ask("GET", "/readyz")[0] == 200
-    stub = health_pb2_grpc.HealthStub(channel)
-    for name in ("", "PredictionService", "echo"):
-        response = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=10)
-        assert response.status == health_pb2.HealthCheckResponse.SERVING
+    with grpc.insecure_channel(f"127.0.0.1:{ports[0]}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        for name in ("", "PredictionService", "echo"):
+            request = health_pb2.HealthCheckRequest(service=name)
+            response = stub.Check(request, timeout=10)
+            assert response.status == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_a_large_request_does_not_hold_up_a_small_one(ports, ask):

@@ -87,7 +87,8 @@ def base_path(tmp_path_factory, half_plus_two, half_plus_three):
 
 
 @pytest.fixture(scope="module")
-def served():
+def served_by_each_engine():
+    """One predictor, and a `Served` of it for each engine."""
     models = ServedModels()
     predictor = EmbeddedPredictor(
         models.sources,
@@ -97,11 +98,20 @@ def served():
     predictor.start()
     reloader = ConfigReloader(models, predictor.versions)
     with (
-        running(predictor, reloader=reloader) as stub,
+        running(predictor, "native", reloader=reloader) as native,
+        running(predictor, "grpcio", reloader=reloader) as grpcio,
         running_rest(predictor) as rest_port,
     ):
-        yield Served(stub, rest_port, reloader, models)
+        yield {
+            "native": Served(native, rest_port, reloader, models),
+            "grpcio": Served(grpcio, rest_port, reloader, models),
+        }
     predictor.stop()
+
+
+@pytest.fixture
+def served(served_by_each_engine, grpc_engine):
+    return served_by_each_engine[grpc_engine]
 
 
 @pytest.fixture

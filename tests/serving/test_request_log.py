@@ -9,6 +9,7 @@ import threading
 import grpc
 import numpy as np
 import pytest
+from grpc_running import running
 from numpy_predictor import ask
 from server_process import ROOT, publish, serving, soon
 
@@ -190,11 +191,11 @@ def config_of(tmp_path, **models):
     return file
 
 
-def ask_everything(server):
-    """One request of each kind: four over gRPC, three over REST."""
-    with GrpcClient(f"127.0.0.1:{server.port}") as client:
-        client.predict("half", {"x": np.float32([1, 2])})
-    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+def ask_over_grpc(port, half):
+    """One request of each of the four kinds; of the model `half` one."""
+    with GrpcClient(f"127.0.0.1:{port}") as client:
+        client.predict(half, {"x": np.float32([1, 2])})
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         for kind, call, signature in [
             (classification_pb2.ClassificationRequest, stub.Classify, "classify"),
@@ -210,6 +211,11 @@ def ask_everything(server):
         task = multi.tasks.add(method_name="tensorflow/serving/regress")
         task.model_spec.CopyFrom(request.model_spec)
         stub.MultiInference(multi)
+
+
+def ask_everything(server):
+    """One request of each kind: four over gRPC, three over REST."""
+    ask_over_grpc(server.port, "half")
     rest = server.rest_port
     ask(rest, "POST", "/v1/models/half:predict", {"instances": [3, 4, 5]})
     ask(rest, "POST", "/v1/models/half:predict", b"refused, so not logged")
@@ -243,6 +249,22 @@ def test_every_kind_of_request_is_logged_with_its_answer(
     values = [log.response.result.regressions[0].value for log in regressed]
     assert values == [0.25 / 2 + 2, 0.5 / 2 + 2]
     check_warm_up_and_scores(tf, tmp_path, half_plus_two)
+
+
+def test_what_each_engine_answers_is_logged(tmp_path, embedded, grpc_engine):
+    log, metrics = log_of(tmp_path)
+    with running(embedded, grpc_engine, log=log) as server:
+        ask_over_grpc(server.port, "half_plus_two")
+        soon(lambda: len(records(tmp_path)) == 4)
+    log.close()
+    logged = records(tmp_path)
+    assert [entry.WhichOneof("log_type") for entry in logged] == [
+        *("classify_log", "regress_log", "multi_inference_log", "predict_log"),
+    ]
+    predicted = logged[-1].predict_log
+    assert predicted.request.model_spec.name == "half_plus_two"
+    assert tensor_codec.decode(predicted.response.outputs["y"]).tolist() == [2.5, 3]
+    assert counted(metrics, "examples") == {"OK": 3}
 
 
 def check_warm_up_and_scores(tf, tmp_path, version):

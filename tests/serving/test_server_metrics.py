@@ -1,11 +1,13 @@
 """A server counts what it does, under TF Serving's names and in bounded memory."""
 
+import contextlib
 import socket
 import time
 
 import grpc
 import numpy as np
 import pytest
+from grpc_running import running
 from numpy_predictor import ask
 from server_process import publish, serving
 
@@ -19,7 +21,7 @@ from savedmodels.protos import (
 )
 from serving import monitoring_config
 from serving.batching_options import BatchingOptions
-from serving.errors import InvalidRequestError
+from serving.errors import InvalidRequestError, ServingError
 from serving.grpc_client import GrpcClient
 from serving.metrics import Counter, Histogram, exposition
 from serving.server_metrics import ServerMetrics
@@ -33,23 +35,47 @@ def numbers(rest_port, path=PATH):
     """Every line of the metrics: name with labels, to number."""
     status, headers, body = ask(rest_port, "GET", path)
     assert (status, headers["Content-Type"]) == (200, "text/plain")
-    lines = [line for line in body.decode().splitlines() if line[0] != "#"]
+    return numbers_in(body.decode())
+
+
+def numbers_in(text):
+    lines = [line for line in text.splitlines() if line[0] != "#"]
     return {name: float(n) for name, n in (line.rsplit(" ", 1) for line in lines)}
+
+
+def rise_of(look):
+    """How much each number that `look` tells rises from now on; none that does not."""
+    before = look()
+    return lambda: {
+        name: number - before.get(name, 0)
+        for name, number in look().items()
+        if number != before.get(name, 0) and "maaskit" not in name
+    }
 
 
 @pytest.fixture
 def rise(ports):
-    """How much each number rose since the test began; "" where it did not."""
-    before = numbers(ports[1])
+    return rise_of(lambda: numbers(ports[1]))
 
-    def look():
-        return {
-            name: number - before.get(name, 0)
-            for name, number in numbers(ports[1]).items()
-            if number != before.get(name, 0) and "maaskit" not in name
-        }
 
-    return look
+@pytest.fixture(scope="module")
+def grpc_server(request, grpc_engine):
+    """The port of a server by each engine, and what tells its numbers.
+
+    The one by grpcio is in this process: it tells those of calls, not of batches.
+    """
+    if grpc_engine == "native":
+        grpc_port, rest_port = request.getfixturevalue("ports")
+        yield grpc_port, lambda: numbers(rest_port)
+        return
+    predictor = request.getfixturevalue("embedded")
+    with running(predictor, grpc_engine) as server:
+        yield server.port, lambda: numbers_in(exposition(server.metrics.all()))
+
+
+@pytest.fixture
+def grpc_rise(grpc_server):
+    return rise_of(grpc_server[1])
 
 
 def requests(model, status):
@@ -79,8 +105,8 @@ def example_request(kind, signature, count):
 
 
 @pytest.fixture
-def stub(ports):
-    with grpc.insecure_channel(f"127.0.0.1:{ports[0]}") as channel:
+def stub(grpc_server):
+    with grpc.insecure_channel(f"127.0.0.1:{grpc_server[0]}") as channel:
         yield prediction_service_pb2_grpc.PredictionServiceStub(channel)
 
 
@@ -119,22 +145,45 @@ def test_the_time_that_a_client_takes_to_send_is_not_counted(ports, rise):
     assert rise()[latency("half_plus_two", "predict", "REST", "_sum")] < 1e6
 
 
-def test_examples_are_counted_once_a_request(ports, stub, rise):
+@pytest.mark.parametrize("status", ["OK", "INVALID_ARGUMENT", "NOT_FOUND"])
+def test_calls_over_each_engine_are_counted_by_their_status(
+    grpc_server, grpc_rise, status
+):
+    alias = {"INVALID_ARGUMENT": "z"}.get(status, "x")
+    version = {"NOT_FOUND": 9}.get(status)
+    with GrpcClient(f"127.0.0.1:{grpc_server[0]}") as client:
+        for _ in range(3):
+            with contextlib.suppress(ServingError):
+                inputs = {alias: np.float32([1])}
+                client.predict("half_plus_two", inputs, version=version)
+    rose = grpc_rise()
+    assert rose[requests("half_plus_two", status)] == 3
+    timed = rose.get(latency("half_plus_two", "Predict", "GRPC"), 0)
+    assert timed == (3 if status == "OK" else 0)
+
+
+def test_examples_are_counted_once_a_request(stub, grpc_rise):
     classify = classification_pb2.ClassificationRequest
     stub.Classify(example_request(classify, "classify", 3))
     stub.Regress(example_request(regression_pb2.RegressionRequest, "regress", 2))
+    rose = grpc_rise()
+    assert rose[f'{SERVING}request_example_counts_count{{model="examples"}}'] == 2
+    assert rose[f'{SERVING}request_example_count_total{{model="examples"}}'] == 5
+    assert rose[latency("examples", "Classify", "GRPC")] == 1
+    assert rose[latency("examples", "Regress", "GRPC")] == 1
+
+
+def test_examples_over_rest_are_counted_too(ports, rise):
     body = {"signature_name": "classify", "examples": [{"x": 0.5}] * 5}
     assert ask(ports[1], "POST", "/v1/models/examples:classify", body)[0] == 200
     rose = rise()
-    assert rose[f'{SERVING}request_example_counts_count{{model="examples"}}'] == 3
-    assert rose[f'{SERVING}request_example_count_total{{model="examples"}}'] == 10
-    assert rose[latency("examples", "Classify", "GRPC")] == 1
-    assert rose[latency("examples", "Regress", "GRPC")] == 1
+    assert rose[f'{SERVING}request_example_counts_count{{model="examples"}}'] == 1
+    assert rose[f'{SERVING}request_example_count_total{{model="examples"}}'] == 5
     assert rose[latency("examples", "classify", "REST")] == 1
-    assert rose[runtime("examples", "Classify")] == 2
+    assert rose[runtime("examples", "Classify")] == 1
 
 
-def test_multi_inference_counts_its_examples_and_no_request(stub, rise):
+def test_multi_inference_counts_its_examples_and_no_request(stub, grpc_rise):
     request = inference_pb2.MultiInferenceRequest()
     whole = example_request(classification_pb2.ClassificationRequest, "", 4)
     request.input.CopyFrom(whole.input)
@@ -143,7 +192,7 @@ def test_multi_inference_counts_its_examples_and_no_request(stub, rise):
         task.model_spec.name = "examples"
         task.model_spec.signature_name = signature
     stub.MultiInference(request)
-    rose = rise()
+    rose = grpc_rise()
     assert rose[f'{SERVING}request_example_count_total{{model="examples"}}'] == 4
     assert requests("examples", "OK") not in rose
 
