@@ -43,8 +43,8 @@ _LIMITS = {
 }
 
 
-class _UnsureError(Exception):
-    """The request is not one of those that are read here."""
+class UnsureError(Exception):
+    """The request is not surely one of those that are read here."""
 
 
 class _Parsers(threading.local):
@@ -72,7 +72,7 @@ def predict_inputs(
     """
     try:
         return _read(body, signatures)
-    except _UnsureError:
+    except UnsureError:
         return None
 
 
@@ -81,19 +81,19 @@ def _read(
 ) -> tuple[str, bool, dict[str, np.ndarray]]:
     lists = json_shapes.lists(body)
     if lists is None:
-        raise _UnsureError
-    document = _parse(body)
-    keys = _keys(document)
+        raise UnsureError
+    document = parse(body)
+    keys = keys_of(document)
     name: Any = ""
     if _SIGNATURE_NAME in keys:
         name = document[_SIGNATURE_NAME]
         lists.pop(0 if keys[0] == _SIGNATURE_NAME else -1)
         keys.remove(_SIGNATURE_NAME)
     if keys not in ([_ROWS], [_COLUMNS]) or not isinstance(name, str):
-        raise _UnsureError
+        raise UnsureError
     signature = signatures.get(name or DEFAULT_SIGNATURE)
     if signature is None:
-        raise _UnsureError
+        raise UnsureError
     value = document[keys[0]]
     in_rows = keys == [_ROWS]
     if len(lists) == 1:
@@ -105,22 +105,31 @@ def _read(
     return name, in_rows, inputs
 
 
-def _parse(body: bytes) -> Any:
+def parse(body: bytes) -> Any:
+    """Returns a document of simdjson's, for this thread until the next one.
+
+    Raises:
+        UnsureError: It is no JSON, or none that simdjson reads.
+    """
     is_large = len(body) > LARGE_BYTES  # a parser keeps the memory that it took
     parser = simdjson.Parser() if is_large else _parsers.kept
     try:
         return parser.parse(body)
     except (ValueError, RuntimeError) as error:  # the latter: nested too deep
-        raise _UnsureError from error
+        raise UnsureError from error
 
 
-def _keys(value: Any) -> list[str]:
-    """An object's keys, none of them twice: readers differ on which one counts."""
+def keys_of(value: Any) -> list[str]:
+    """Returns an object's keys, none twice: readers differ on which one counts.
+
+    Raises:
+        UnsureError: One is there twice, or it is no object.
+    """
     if not isinstance(value, simdjson.Object):
-        raise _UnsureError
+        raise UnsureError
     keys = list(value.keys())
     if len(set(keys)) < len(keys) or _BYTES in keys:
-        raise _UnsureError
+        raise UnsureError
     return keys
 
 
@@ -129,21 +138,21 @@ def _of_one(
 ) -> dict[str, np.ndarray]:
     """The only input, given without its name."""
     if len(signature.inputs) != 1 or (in_rows and not _is_list(value)):
-        raise _UnsureError
+        raise UnsureError
     ((alias, info),) = signature.inputs.items()
-    return {alias: _tensor(value, text, info)}
+    return {alias: tensor(value, text, info)}
 
 
 def _of_columns(
     value: Any, lists: Sequence[bytes], signature: SignatureInfo
 ) -> dict[str, np.ndarray]:
     """A tensor for each input, by name."""
-    keys = _keys(value)
+    keys = keys_of(value)
     if set(keys) != signature.inputs.keys() or len(lists) != len(keys):
-        raise _UnsureError
+        raise UnsureError
     texts = dict(zip(keys, lists, strict=True))
     return {
-        alias: _tensor(value[alias], texts[alias], info)
+        alias: tensor(value[alias], texts[alias], info)
         for alias, info in signature.inputs.items()
     }
 
@@ -153,16 +162,16 @@ def _of_rows(
 ) -> dict[str, np.ndarray]:
     """A list of objects, each with a tensor for each input."""
     if not _is_list(value):
-        raise _UnsureError
+        raise UnsureError
     rows = list(value)
     width = len(signature.inputs)
     if len(lists) != width * len(rows):
-        raise _UnsureError
+        raise UnsureError
     found: dict[str, list[tuple[Any, bytes]]] = {key: [] for key in signature.inputs}
     for index, row in enumerate(rows):
-        keys = _keys(row)
+        keys = keys_of(row)
         if set(keys) != found.keys():
-            raise _UnsureError
+            raise UnsureError
         for key, text in zip(keys, lists[index * width :][:width], strict=True):
             found[key].append((row[key], text))
     return {alias: _stack(found[alias], signature.inputs[alias]) for alias in found}
@@ -172,29 +181,38 @@ def _stack(values: Sequence[tuple[Any, bytes]], info: TensorInfo) -> np.ndarray:
     """One value a row as one array, whose first axis is the rows."""
     text = values[0][1]
     if any(other != text for _, other in values):
-        raise _UnsureError
+        raise UnsureError
     if _is_list(values[0][0]):
-        return np.stack([_tensor(value, text, info) for value, _ in values])
+        return np.stack([tensor(value, text, info) for value, _ in values])
     return _converted([value for value, _ in values], info)
 
 
-def _tensor(value: Any, text: bytes, info: TensorInfo) -> np.ndarray:
-    """A value whose text without its numbers is `text`."""
+def tensor(value: Any, text: bytes, info: TensorInfo) -> np.ndarray:
+    """Returns a value as an array of `info.dtype`, whatever shape that has.
+
+    Args:
+        value: A number, or a list of simdjson's.
+        text: Its text without its numbers, as `json_shapes.lists` gives it.
+        info: What it is.
+
+    Raises:
+        UnsureError: It is not all numbers of one shape, or one is out of range.
+    """
     if not _is_list(value):
         return _converted(value, info)
     shape = json_shapes.shape(text)
     if shape is None or info.dtype not in _BUFFERS:
-        raise _UnsureError
+        raise UnsureError
     letter, wide = _BUFFERS[info.dtype]
     try:
         buffer = value.as_buffer(of_type=letter)
     except (TypeError, ValueError) as error:  # another kind of value, or out of range
-        raise _UnsureError from error
+        raise UnsureError from error
     if buffer.size != math.prod(shape) * _ITEM_BYTES:
-        raise _UnsureError  # an empty list looks like one of one number
+        raise UnsureError  # an empty list looks like one of one number
     numbers = np.frombuffer(buffer, wide)
     if info.dtype in _LIMITS and not _are_within(numbers, *_LIMITS[info.dtype]):
-        raise _UnsureError
+        raise UnsureError
     if info.dtype == np.float32:
         with np.errstate(over="ignore"):
             numbers = numbers.astype(np.float32)
@@ -213,7 +231,7 @@ def _converted(value: Any, info: TensorInfo) -> np.ndarray:
     """A value, or a list of them, that is not worth a buffer."""
     array = json_tensor.convert(value, info.dtype)
     if array is None:
-        raise _UnsureError
+        raise UnsureError
     return array
 
 

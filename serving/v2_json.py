@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from serving import json_document, v2_tensor
+from serving import json_document, v2_model, v2_numbers, v2_tensor
 from serving.errors import InvalidRequestError
 from serving.predictor import Prediction
 from serving.signatures import SignatureInfo
@@ -25,71 +25,88 @@ class InferRequest:
 
     Attributes:
         id: Given back with the answer; "" for none.
+        signature_name: Signature, as the parameters name it; "" for none.
         inputs: Alias to array.
         outputs: Aliases to return, each with whether as raw bytes; empty for all.
         all_raw: Whether outputs that are not listed come as raw bytes.
     """
 
     id: str
+    signature_name: str
     inputs: Mapping[str, np.ndarray]
     outputs: Mapping[str, bool]
     all_raw: bool
 
 
-def signature_name(body: bytes, json_size: int | None) -> str:
-    """Returns the signature that a request names in its parameters; "" for none.
+def read(
+    body: bytes, json_size: int | None, signatures: Mapping[str, SignatureInfo]
+) -> InferRequest:
+    """Reads a request.
 
     Args:
         body: The request's body.
         json_size: How many bytes of it are JSON; None for all.
-
-    Raises:
-        InvalidRequestError: It is no JSON object.
-    """
-    with json_document.reading(body[:json_size]) as document:
-        return str(_parameters(document).get("signature_name", ""))
-
-
-def read(body: bytes, json_size: int | None, signature: SignatureInfo) -> InferRequest:
-    """Reads a request; arguments as for `signature_name`.
+        signatures: Those of the version that is asked, by name.
 
     Raises:
         InvalidRequestError: It is not of the protocol, or an input is not what the
             signature takes.
+        FailedPreconditionError: There is no such signature.
     """
+    text = body[:json_size]
     raw = b"" if json_size is None else body[json_size:]
-    with json_document.reading(body[:json_size]) as document:
-        inputs = {}
-        for item in _objects(document, "inputs"):
-            alias, size = _name(item), _parameters(item).get(_SIZE)
-            datatype, shape = item.get("datatype"), _shape(item, alias)
-            v2_tensor.check(signature, alias, str(datatype))
-            if alias in inputs:
-                raise InvalidRequestError(f"Input `{alias}` is there twice.")
-            if size is None:
-                data = item.get("data")
-                inputs[alias] = v2_tensor.from_json(data, alias, str(datatype), shape)
-                continue
-            if type(size) is not int or not 0 <= size <= len(raw):
-                raise InvalidRequestError(
-                    f"Input `{alias}` has a `{_SIZE}` of {size}, and {len(raw)} bytes "
-                    "are left behind the JSON."
-                )
-            inputs[alias] = v2_tensor.from_raw(raw[:size], alias, str(datatype), shape)
-            raw = raw[size:]
-        if raw:
-            raise InvalidRequestError(f"{len(raw)} bytes belong to no input.")
-        outputs = _objects(document, "outputs") if "outputs" in document else []
-        all_raw = bool(_parameters(document).get("binary_data_output"))
-        return InferRequest(
-            str(document.get("id", "")),
-            inputs,
-            {
-                _name(item): bool(_parameters(item).get("binary_data", all_raw))
-                for item in outputs
-            },
-            all_raw,
-        )
+    with json_document.one_large_at_a_time(text):
+        found = v2_numbers.document(text)
+    if found is not None:
+        return _request(found, raw, signatures)
+    with json_document.reading(text) as document:
+        return _request(document, raw, signatures)
+
+
+def _request(
+    document: Mapping[str, Any], raw: bytes, signatures: Mapping[str, SignatureInfo]
+) -> InferRequest:
+    parameters = _parameters(document)
+    name = str(parameters.get("signature_name", ""))
+    all_raw = bool(parameters.get("binary_data_output"))
+    inputs = _inputs(document, raw, v2_model.signature_in(signatures, name))
+    outputs = _objects(document, "outputs") if "outputs" in document else []
+    return InferRequest(
+        str(document.get("id", "")),
+        name,
+        inputs,
+        {
+            _name(item): bool(_parameters(item).get("binary_data", all_raw))
+            for item in outputs
+        },
+        all_raw,
+    )
+
+
+def _inputs(
+    document: Mapping[str, Any], raw: bytes, signature: SignatureInfo
+) -> dict[str, np.ndarray]:
+    inputs: dict[str, np.ndarray] = {}
+    for item in _objects(document, v2_numbers.INPUTS):
+        alias, size = _name(item), _parameters(item).get(_SIZE)
+        datatype, shape = item.get("datatype"), _shape(item, alias)
+        v2_tensor.check(signature, alias, str(datatype))
+        if alias in inputs:
+            raise InvalidRequestError(f"Input `{alias}` is there twice.")
+        if size is None:
+            data = item.get(v2_numbers.DATA)
+            inputs[alias] = v2_tensor.from_json(data, alias, str(datatype), shape)
+            continue
+        if type(size) is not int or not 0 <= size <= len(raw):
+            raise InvalidRequestError(
+                f"Input `{alias}` has a `{_SIZE}` of {size}, and {len(raw)} bytes "
+                "are left behind the JSON."
+            )
+        inputs[alias] = v2_tensor.from_raw(raw[:size], alias, str(datatype), shape)
+        raw = raw[size:]
+    if raw:
+        raise InvalidRequestError(f"{len(raw)} bytes belong to no input.")
+    return inputs
 
 
 def write(

@@ -1,7 +1,7 @@
 """What the Open Inference Protocol asks about models, over a `Predictor`."""
 
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from serving import v2_tensor
@@ -82,10 +82,21 @@ async def signature_of(
         ServingError: There is no such version, or no such signature in it.
     """
     version, signatures = await predictor.signatures(spec)
-    name = spec.signature_name or DEFAULT_SIGNATURE
+    return version, signature_in(signatures, spec.signature_name)
+
+
+def signature_in(
+    signatures: Mapping[str, SignatureInfo], signature_name: str
+) -> SignatureInfo:
+    """Returns a signature by its name, or `serving_default` by "".
+
+    Raises:
+        FailedPreconditionError: There is no such signature.
+    """
+    name = signature_name or DEFAULT_SIGNATURE
     if name not in signatures:
         raise FailedPreconditionError(f'Serving signature key "{name}" not found.')
-    return version, signatures[name]
+    return signatures[name]
 
 
 async def _available(predictor: Predictor, name: str) -> Sequence[int]:

@@ -109,16 +109,12 @@ class V2:
         self, spec: ModelSpec, body: bytes, json_size: int | None
     ) -> tuple[bytes, int | None]:
         off_loop = rest_http.off_loop
-        name = ""
-        if b'"signature_name"' in body[:json_size]:  # else it need not be read twice
-            name = await off_loop(len(body), v2_json.signature_name, body, json_size)
-        spec = ModelSpec(spec.name, spec.version, signature_name=name)
-        _, signature = await v2_model.signature_of(self._predictor, spec)
+        _, signatures = await self._predictor.signatures(spec)
         request: v2_json.InferRequest = await off_loop(
-            len(body), v2_json.read, body, json_size, signature
+            len(body), v2_json.read, body, json_size, signatures
         )
         answer = await self._predictor.predict(
-            spec,
+            ModelSpec(spec.name, spec.version, signature_name=request.signature_name),
             request.inputs,
             output_filter=list(request.outputs),
             timeout_s=self._timeout_s,

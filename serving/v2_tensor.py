@@ -68,11 +68,7 @@ def check(signature: SignatureInfo, alias: str, name: str) -> None:
         alias: The input.
         name: The datatype that it is sent in.
     """
-    if name not in _DTYPES:
-        raise InvalidRequestError(
-            f"Input `{alias}` is of an unknown datatype. Expected one of "
-            f"{', '.join(_DTYPES)}. Received: {name}."
-        )
+    json_info(alias, name)  # refuses a datatype that there is not
     info = signature.inputs.get(alias)
     if info is not None and info.dtype != _DTYPES[name]:
         raise InvalidRequestError(
@@ -80,11 +76,26 @@ def check(signature: SignatureInfo, alias: str, name: str) -> None:
         )
 
 
+def json_info(alias: str, name: str) -> TensorInfo:
+    """Returns what an input's values are in JSON; other arguments as for `from_json`.
+
+    Raises:
+        InvalidRequestError: There is no such datatype.
+    """
+    if name not in _DTYPES:
+        raise InvalidRequestError(
+            f"Input `{alias}` is of an unknown datatype. Expected one of "
+            f"{', '.join(_DTYPES)}. Received: {name}."
+        )
+    return TensorInfo(alias, _DTYPES[_WIDER.get(name, name)], None, name)
+
+
 def from_json(data: Any, alias: str, name: str, shape: Sequence[int]) -> np.ndarray:
     """Returns an array from JSON.
 
     Args:
-        data: A list, flat or nested as `shape` says.
+        data: A list, flat or nested as `shape` says; or an array of it, of the dtype
+            that `json_info` gives.
         alias: The input, for errors.
         name: Its datatype.
         shape: Its shape.
@@ -92,8 +103,9 @@ def from_json(data: Any, alias: str, name: str, shape: Sequence[int]) -> np.ndar
     Raises:
         InvalidRequestError: A value is of another type, or there are more or fewer.
     """
-    parsed = _DTYPES[_WIDER.get(name, name)]
-    array = json_tensor.tensor(data, TensorInfo(alias, parsed, None, name))
+    array = data
+    if not isinstance(data, np.ndarray):
+        array = json_tensor.tensor(data, json_info(alias, name))
     if name == "UINT16" and array.size and array.max() > np.iinfo(np.uint16).max:
         raise InvalidRequestError(
             f"Input `{alias}` must be UINT16. Received: {array.max()}."
