@@ -34,7 +34,11 @@ PROFILER_SERVICE = "tensorflow.ProfilerService"
 HEALTH_NAMES = ("PredictionService", "ModelService", PREDICTION_SERVICE, MODEL_SERVICE)
 
 # What is passed on to other servers, whatever the method.
-_FORWARDED = ("/tensorflow.serving.", f"/{INFERENCE_SERVICE}/")
+_FORWARDED = (
+    "/tensorflow.serving.",
+    f"/{INFERENCE_SERVICE}/",
+    f"/{PROFILER_SERVICE}/",
+)
 _MAX_TEXT = 1024
 _STRAGGLERS_S = 0.3  # for calls that were sent before the client heard of the stop
 _POLL_S = 0.01

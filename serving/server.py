@@ -140,6 +140,7 @@ class Server:
             timeout_s=self._options.rest_api_timeout_s,
             on_change=self._note_change,
             tls=self._options.upstream_tls,
+            forwards_profiler=self._options.serves_profiler,
         )
 
     def _metrics_path(self) -> str:

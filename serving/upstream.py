@@ -1,7 +1,7 @@
 """The shim: both protocols in front of other TF Serving servers.
 
-gRPC calls pass through as bytes, whatever their method, those of the Open Inference
-Protocol too where the servers have it; REST is answered by the same
+gRPC calls pass through as bytes, whatever their method, those of the profiler and the
+Open Inference Protocol too where the servers have them; REST is answered by the same
 code as embedded models, over `UpstreamPredictor`.
 """
 
@@ -13,7 +13,8 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2
 
-from serving.errors import ServingError
+from serving import upstream_calls
+from serving.errors import ServingError, UnimplementedError
 from serving.grpc_server import GrpcServer
 from serving.predictor import Predictor
 from serving.server_metrics import ServerMetrics
@@ -23,7 +24,6 @@ from serving.upstream_pool import Pool
 from serving.upstream_predictor import UpstreamPredictor
 from serving.upstream_tls import UpstreamTls
 
-_RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 # What each connection sets for itself.
 _OF_THE_CONNECTION = frozenset({"user-agent", "te", "content-type", "host"})
 _STATUS_DETAILS = "grpc-status-details-bin"
@@ -40,6 +40,7 @@ class Upstream:
         on_change: Callable[[], None],
         options: HealthOptions | None = None,
         tls: UpstreamTls | None = None,
+        forwards_profiler: bool = True,
     ) -> None:
         """Prepares; `start` begins to probe. Needs a running event loop.
 
@@ -49,6 +50,7 @@ class Upstream:
             on_change: Called after a server's first probe, and when it comes or goes.
             options: When a server is taken out, and when it comes back.
             tls: What connections to them are encrypted with; None for nothing.
+            forwards_profiler: Whether traces of the servers may be asked for.
 
         Raises:
             InvalidRequestError: A file of `tls` is refused.
@@ -57,6 +59,7 @@ class Upstream:
         self._pool = Pool(
             addresses, options, on_change=on_change, credentials=credentials
         )
+        self._forwards_profiler = forwards_profiler
         self._upstream = UpstreamPredictor(self._pool, timeout_s=timeout_s)
         self.predictor: Predictor = self._upstream
         self.counters: ServerMetrics | None = None  # each server counts its own
@@ -121,8 +124,12 @@ class Upstream:
         Raises:
             ServingError: No server could be reached.
         """
-        # Reloading concerns each server; any other question, whichever answers it.
-        call = self._pool.call_all if path == _RELOAD else self._pool.call
+        if not self._forwards_profiler and upstream_calls.is_profiling(path):
+            raise UnimplementedError(
+                "The profiler is turned off (--enable_profiler=false)."
+            )
+        is_for_all = upstream_calls.is_for_all(path)
+        call = self._pool.call_all if is_for_all else self._pool.call
         try:
             reply = await call(
                 path,

@@ -17,6 +17,9 @@ _ASKING = frozenset(
         "ServerReady",
     )
 )
+_PROFILER = "/tensorflow.ProfilerService/"
+_TERMINATE = f"{_PROFILER}Terminate"
+_RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 _NO_LABEL = "Unrecognized servable version label"
 _STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
@@ -24,6 +27,28 @@ _STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 def may_run_twice(path: str) -> bool:
     """Returns whether a call changes nothing, so that a lost one is sent again."""
     return path == _STATUS or path in _ASKING or path.startswith(_PREDICTION)
+
+
+def is_profiling(path: str) -> bool:
+    """Returns whether a call is the profiler's, which traces one server.
+
+    It is the first that is ready, and not each in its turn: so a trace that shows
+    nothing of interest can be made again, of the same server.
+    """
+    return path.startswith(_PROFILER)
+
+
+def is_for_all(path: str) -> bool:
+    """Returns whether a call is every server's: which one it means is not known."""
+    return path in (_RELOAD, _TERMINATE)
+
+
+def is_answered_by_any(path: str) -> bool:
+    """Returns whether one answer is enough for a call that is every server's.
+
+    To end a session that a server does not have changes nothing there.
+    """
+    return path == _TERMINATE
 
 
 def lacks_model(error: grpc.aio.AioRpcError, path: str) -> bool:

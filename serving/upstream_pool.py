@@ -34,6 +34,7 @@ class _Tries:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self.takes_turns = not upstream_calls.is_profiling(path)
         self._may_run_twice = upstream_calls.may_run_twice(path)
         self.refusal: grpc.aio.AioRpcError | None = None  # The model is not there.
         self.loss: _Failure | None = None
@@ -160,24 +161,28 @@ class Pool:
         """Asks every server, ready or not, and returns the first one's answer.
 
         Raises:
-            grpc.aio.AioRpcError: One of them answered with an error: the first such.
-            UnavailableError: One could not be reached.
+            grpc.aio.AioRpcError: One of them answered with an error, where one answer
+                is not enough: the first such.
+            UnavailableError: One could not be reached, likewise.
         """
         outcomes = await asyncio.gather(
             *(b.call(path, data, timeout_s, metadata) for b in self._backends),
             return_exceptions=True,
         )
+        replies = [outcome for outcome in outcomes if isinstance(outcome, Reply)]
+        if replies and upstream_calls.is_answered_by_any(path):
+            return replies[0]
         for backend, outcome in zip(self._backends, outcomes, strict=True):
             if isinstance(outcome, grpc.aio.AioRpcError):
                 raise _told(outcome, f"Upstream {backend.address} cannot be reached")
             if isinstance(outcome, BaseException):
                 raise outcome
-        return next(outcome for outcome in outcomes if isinstance(outcome, Reply))
+        return replies[0]
 
     def _order(self, key: bytes, tries: _Tries) -> Iterator[Backend]:
         """The servers to try, one after the other as long as none has answered."""
-        turn = self._turn
-        self._turn += 1
+        turn = self._turn if tries.takes_turns else 0
+        self._turn += tries.takes_turns
         ready = [backend for backend in self._backends if backend.ready]
         passed_over = [backend for backend in ready if backend.lacks(key)]
         for group in ([b for b in ready if b not in passed_over], passed_over):

@@ -53,6 +53,23 @@ def test_bytes_pass_unchanged_whatever_the_method(one, path):
     assert shim.raw(path, data)[0] == data[::-1]
 
 
+def test_the_profiler_stays_with_one_server_and_any_may_end_its_session():
+    profile, end = (
+        f"/tensorflow.ProfilerService/{m}" for m in ("Profile", "Terminate")
+    )
+    with scripted(3) as (shim, (first, *others)):
+        for backend in (first, *others):
+            backend.answers |= {PREDICT: echo, profile: echo, end: echo}
+        for _ in range(4):
+            shim.raw(PREDICT, predict("m"))
+            assert shim.raw(profile, b"session")[0] == b"session"
+        others[-1].stop()
+        assert shim.raw(end, b"session")[0] == b"session"
+    assert first.calls.count(profile) == 4
+    assert [backend.calls.count(profile) for backend in others] == [0, 0]
+    assert [backend.calls.count(end) for backend in (first, *others)] == [1, 1, 0]
+
+
 def test_messages_far_larger_than_grpcs_default_pass():
     data = bytes(range(256)) * 40_000  # 10 MB
     with scripted(1) as (shim, (backend,)):
