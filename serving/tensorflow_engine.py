@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 
 from savedmodels import protos, saved_model, text_ops
-from serving import errors
+from serving import errors, own_resources
 from serving.errors import ServingError
 from serving.signatures import SignatureInfo, check_shapes
 
 tf = protos.import_tensorflow()
 
-# What the Python runtime wraps around the text of the op that failed.
+# What the Python runtime puts before the text of the op that failed: where it was made.
+# Of what TensorFlow 1 wrote, that is this server's code, line by line.
 _PREFIX = re.compile(
     r"\A(?:Graph execution error:\s*)?"
-    r"(?:Detected at node .*?<stack traces unavailable>\n)*",
-    re.DOTALL,
+    r"(?:Detected at node .*\n(?:(?:<stack traces unavailable>|  .*|)\n)*)*"
 )
 # TF Serving takes inputs of other shapes than the signature's and leaves them to the
 # ops: its best known example sends [3] for [batch, 1]. But some ops end the whole
@@ -59,7 +59,9 @@ class TensorFlowEngine:
         """
         self._signatures = signatures
         try:
-            self._model = _load(path, list(tags))
+            self._folder = own_resources.renamed(path)
+            loaded = pathlib.Path(self._folder.name) if self._folder else path
+            self._model = _load(loaded, list(tags))
         except Exception as error:
             # Of whatever class: TensorFlow raises half a dozen over broken files.
             is_full = isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)
@@ -104,6 +106,8 @@ class TensorFlowEngine:
         """Drops the graph and its variables."""
         self._functions = {}
         self._model = None
+        if self._folder:
+            self._folder.cleanup()
 
 
 def _load(path: pathlib.Path, tags: list[str]) -> Any:
