@@ -175,6 +175,11 @@ def error(text: str) -> str:
     return json.dumps({"error": text}, indent=4, ensure_ascii=False)
 
 
+def writes(dtype: np.dtype) -> bool:
+    """Returns whether values of a dtype have a form in an answer."""
+    return dtype in _FLOAT_DIGITS or dtype in _INTEGERS or dtype.kind in "bOSU"
+
+
 def nest(tokens: list[str], shape: Sequence[int], axis: int) -> list[str]:
     """Joins the texts of single values into lists.
 

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from serving import classify_regress
+import numpy as np
+
+from serving import classify_regress, json_encode, json_tensor
 from serving.errors import InvalidRequestError
 from serving.servable import DEFAULT_SIGNATURE, SignatureInfo, TensorInfo
 
@@ -27,18 +29,22 @@ def predict_request(signatures: Mapping[str, SignatureInfo]) -> Schema:
     """Returns what `:predict` takes: rows or columns of any of the signatures."""
     ways = []
     for name, signature in signatures.items():
-        inputs = signature.inputs
-        required = sorted(set(inputs) - set(signature.defaults))
-        row = _named(
-            {alias: _tensor(info, 1, is_input=True) for alias, info in inputs.items()},
-            required,
+        required = sorted(set(signature.inputs) - set(signature.defaults))
+        row, columns = (
+            {
+                alias: _tensor(info, skipped, is_input=True)
+                for alias, info in signature.inputs.items()
+            }
+            for skipped in (1, 0)
         )
-        columns = _named(
-            {alias: _tensor(info, 0, is_input=True) for alias, info in inputs.items()},
-            required,
+        # A row may not name what is no input, where columns may; and rows are either
+        # all of them objects, or none is.
+        named = _named_only(row, required) | {"additionalProperties": False}
+        kinds = [*row.values(), named] if len(row) == 1 else [named]
+        rows = _any_of(
+            [{"type": "array", "minItems": 1, "items": kind} for kind in kinds]
         )
-        rows = {"type": "array", "minItems": 1, "items": row}
-        for key, value in (("instances", rows), ("inputs", columns)):
+        for key, value in (("instances", rows), ("inputs", _named(columns, required))):
             ways.append(_request(name, key, value))
     return _any_of(ways)
 
@@ -53,6 +59,19 @@ def predict_response(signatures: Mapping[str, SignatureInfo]) -> Schema:
         ways.append(_answer("predictions", {"type": "array", "items": row}))
         ways.append(_answer("outputs", columns))
     return _any_of(ways)
+
+
+def writable(signatures: Mapping[str, SignatureInfo]) -> dict[str, SignatureInfo]:
+    """Returns the signatures that `:predict` can be called on.
+
+    A tensor of complex numbers, say, has no form in TF Serving's JSON.
+    """
+    return {
+        name: signature
+        for name, signature in signatures.items()
+        if all(json_tensor.reads(info.dtype) for info in signature.inputs.values())
+        and all(json_encode.writes(info.dtype) for info in signature.outputs.values())
+    }
 
 
 def examples_request(names: Sequence[str]) -> Schema:
@@ -108,13 +127,16 @@ def _answer(key: str, value: Schema) -> Schema:
 
 def _named(tensors: Mapping[str, Schema], required: Sequence[str] = ()) -> Schema:
     """An object of tensors by alias; a tensor that is alone also without its alias."""
-    named: Schema = {"type": "object", "properties": dict(tensors)}
-    if required:
-        named["required"] = list(required)
+    named = _named_only(tensors, required)
     if len(tensors) != 1:
         return named
     (alone,) = tensors.values()
     return {"anyOf": [alone, named]} if required else alone
+
+
+def _named_only(tensors: Mapping[str, Schema], required: Sequence[str]) -> Schema:
+    named: Schema = {"type": "object", "properties": dict(tensors)}
+    return named | ({"required": list(required)} if required else {})
 
 
 def _tensor(
@@ -140,6 +162,9 @@ def _value(info: TensorInfo, alias: str, is_input: bool) -> Schema:
     schema: Schema = {"description": info.dtype_name}
     if info.dtype.kind in kinds:
         schema["type"] = kinds[info.dtype.kind]
+    if is_input and info.dtype.kind in "iu":
+        limits = np.iinfo(info.dtype)
+        schema |= {"minimum": int(limits.min), "maximum": int(limits.max)}
     return schema
 
 

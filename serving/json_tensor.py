@@ -64,6 +64,11 @@ def tensor(value: Any, info: TensorInfo) -> np.ndarray:
     return array
 
 
+def reads(dtype: np.dtype[Any]) -> bool:
+    """Returns whether values of a dtype have a form in a request."""
+    return dtype in _TYPES
+
+
 def is_base64(value: Any) -> bool:
     """Returns whether `value` is `{"b64": "..."}`, which stands for bytes."""
     return isinstance(value, dict) and len(value) == 1 and "b64" in value

@@ -111,11 +111,12 @@ def _of_model(name: str, signatures: Mapping[str, SignatureInfo]) -> dict[str, A
         if not signatures:
             continue
         paths[f"{path}/metadata"] = _get(f"Signatures of {name}", _OBJECT)
-        paths[f"{path}:predict"] = _post(
-            f"Run a signature of {name}",
-            json_schema.predict_request(signatures),
-            json_schema.predict_response(signatures),
-        )
+        if found := json_schema.writable(signatures):
+            paths[f"{path}:predict"] = _post(
+                f"Run a signature of {name}",
+                json_schema.predict_request(found),
+                json_schema.predict_response(found),
+            )
         for method in ("classify", "regress"):
             if found := json_schema.serving(method, signatures):
                 paths[f"{path}:{method}"] = _post(

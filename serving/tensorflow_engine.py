@@ -58,11 +58,14 @@ class TensorFlowEngine:
             ServingError: The SavedModel is broken, or has ops that are not there.
         """
         self._signatures = signatures
+        self._folder = None
         try:
             self._folder = own_resources.renamed(path)
             loaded = pathlib.Path(self._folder.name) if self._folder else path
             self._model = _load(loaded, list(tags))
         except Exception as error:
+            if self._folder:
+                self._folder.cleanup()
             # Of whatever class: TensorFlow raises half a dozen over broken files.
             is_full = isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)
             kind = errors.ResourceExhaustedError if is_full else ServingError

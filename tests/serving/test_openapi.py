@@ -1,12 +1,18 @@
 """The OpenAPI document names what is served, and what it says of it is true."""
 
+import http.client
 import json
 import math
+import random
 
+import mutations
+import numpy as np
 import pytest
+import schema_values
 from numpy_predictor import NumpyPredictor, ask, running
 
 from serving.errors import ServableNotFoundError
+from serving.signatures import SignatureInfo, TensorInfo
 
 ONE_OF_EACH = {"integer": 1, "number": 0.5, "boolean": True, "string": "text"}
 
@@ -56,6 +62,8 @@ def fits(value, schema, document):
     }
     if not isinstance(value, kinds[schema["type"]]):
         return False
+    if schema["type"] == "integer":
+        return schema.get("minimum", value) <= value <= schema.get("maximum", value)
     if isinstance(value, list):
         least, most = schema.get("minItems", 0), schema.get("maxItems", 1e9)
         items = schema["items"]
@@ -64,6 +72,8 @@ def fits(value, schema, document):
         )
     if isinstance(value, dict):
         properties = schema.get("properties", {})
+        if not schema.get("additionalProperties", True) and value.keys() - properties:
+            return False
         return set(schema.get("required", [])) <= value.keys() and all(
             fits(value[name], each, document)
             for name, each in properties.items()
@@ -137,6 +147,70 @@ def test_a_request_that_the_description_excludes_is_refused(ports, document):
     body["instances"][0].pop()  # a row of pixels too few
     assert not fits(body, schema, document)
     assert ask(ports[1], "POST", path, body)[0] == 400
+
+
+# A description of them is all that a request has to fit.
+EXACT = ("digits", "digits_litert", "echo", "half_plus_two")
+
+
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_any_request_by_the_description_is_answered_or_refused(
+    ports, document, is_changed
+):
+    dice = random.Random(3)
+    connection = http.client.HTTPConnection("127.0.0.1", ports[1], timeout=20)
+    answered = 0
+    for path, operations in document["paths"].items():
+        if "{version}" in path or "post" not in operations:
+            continue
+        content = operations["post"]["requestBody"]["content"]["application/json"]
+        answers = operations["post"]["responses"]["200"]["content"]["application/json"]
+        must = not is_changed and path.endswith(tuple(f"/{m}:predict" for m in EXACT))
+        for _ in range(8):
+            body = schema_values.any_of(dice, content["schema"])
+            data = json.dumps(body).encode()
+            if is_changed:
+                data = mutations.document(dice, body)
+            else:
+                assert fits(body, content["schema"], document)
+            connection.request("POST", path, data)
+            response = connection.getresponse()
+            text = response.read()
+            assert response.status in ((200,) if must else (200, 400)), (path, data)
+            if response.status == 200 and not is_changed:
+                assert fits(json.loads(text), answers["schema"], document), (path, data)
+                answered += 1
+    connection.close()
+    assert is_changed or answered > 40
+
+
+class Complex(NumpyPredictor):
+    """Has a signature whose tensors have no form in JSON, and one whose have."""
+
+    async def signatures(self, spec):
+        tensors = [
+            {"x": TensorInfo("x:0", np.dtype(dtype), (None,), "DT_ANY")}
+            for dtype in (np.complex64, np.int8)
+        ]
+        infos = [SignatureInfo(t, t, "tensorflow/serving/predict") for t in tensors]
+        return 1, dict(zip(("complex", "whole"), infos, strict=True))
+
+    def models(self):
+        return {"m": True}
+
+
+def test_what_has_no_form_in_json_is_not_described():
+    with running(Complex()) as port:
+        _, _, body = ask(port, "GET", "/openapi.json")
+    operation = json.loads(body)["paths"]["/v1/models/m:predict"]["post"]
+    content = operation["requestBody"]["content"]["application/json"]
+    names = [
+        way["properties"]["signature_name"]["enum"]
+        for way in content["schema"]["anyOf"]
+    ]
+    assert names == [["whole"], ["whole"]]
+    column = content["schema"]["anyOf"][1]["properties"]["inputs"]["anyOf"][0]
+    assert (column["items"]["minimum"], column["items"]["maximum"]) == (-128, 127)
 
 
 def test_calls_that_no_signature_serves_are_not_named(document):
