@@ -11,6 +11,7 @@ import grpc
 import mutations
 import numpy as np
 import pytest
+from grpc_running import Running, running
 from server_process import serving
 
 from savedmodels.protos import (
@@ -23,6 +24,8 @@ from savedmodels.protos import (
     regression_pb2,
 )
 from serving import tensor_codec
+from serving.config_reloader import ConfigReloader
+from serving.served_models import ServedModels
 
 CALLS = 150  # of each kind
 PREDICTION = "/tensorflow.serving.PredictionService/"
@@ -31,9 +34,9 @@ BUG = "Internal error, logged by the server."
 
 
 @contextlib.contextmanager
-def unharmed(store, *flags):
+def unharmed(store):
     """A server whose log shows at the end that nothing has hurt it."""
-    flags = [f"--store={store}", "--rest_api_timeout_in_ms=5000", *flags]
+    flags = [f"--store={store}", "--rest_api_timeout_in_ms=5000"]
     with serving(*flags) as server:
         yield server
         assert server.end() == 0
@@ -49,11 +52,14 @@ def server(store):
 
 
 @pytest.fixture(scope="module")
-def grpc_server(request, store, grpc_engine):
+def grpc_server(request, grpc_engine):
     if grpc_engine == "native":
         yield request.getfixturevalue("server")
         return
-    with unharmed(store, f"--grpc_engine={grpc_engine}") as server:
+    # The models are in this process anyway; another process would take seconds.
+    predictor = request.getfixturevalue("embedded")
+    reloader = ConfigReloader(ServedModels(), predictor.versions)
+    with running(predictor, grpc_engine, reloader=reloader) as server:
         yield server
 
 
@@ -137,7 +143,7 @@ def is_harmless(kind, data):
 
 
 @pytest.mark.parametrize("number", range(len(RIGHT)))
-def test_a_malformed_message_is_refused_or_answered(grpc_server, number):
+def test_a_malformed_message_is_refused_or_answered(grpc_server, number, caplog):
     path, request = RIGHT[number]
     kind = type(request)
     dice = random.Random(number)
@@ -158,6 +164,7 @@ def test_a_malformed_message_is_refused_or_answered(grpc_server, number):
                 text,
             )
             assert code != "INTERNAL" or "cannot be parsed" in text, (data, text)
+    assert "Unexpected error" not in caplog.text
     right_calls_work(grpc_server)
 
 
@@ -238,6 +245,8 @@ def right_calls_work(server):
         if request.model_spec.name == "half_plus_two":
             y = tensor_codec.decode(response.outputs["y"])
             np.testing.assert_array_equal(y, X / 2 + 2)
+    if isinstance(server, Running):  # it speaks gRPC alone
+        return
     connection = http.client.HTTPConnection("127.0.0.1", server.rest_port, timeout=10)
     with contextlib.closing(connection):
         body = json.dumps({"instances": [1, 2]}).encode()
