@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from google.protobuf import text_format
 
 from pipelines import _bench_cells as cells
+from pipelines import _bench_tools
 from pipelines._bench_processes import Process, Processes
 from pipelines._bench_requests import PREDICT, Requests
 from savedmodels import store
@@ -48,7 +49,9 @@ class Contenders:
         stores: The folder that each of them serves; versions may be added.
         targets: By contender and protocol.
         in_process: Calls the SavedModel without a server.
-        load: The load generator.
+        load: The load generator in Python.
+        tools: By protocol, the tool that is measured with instead; see `_bench_tools`.
+        answer_bytes: Size of an answer by gRPC, by its rows.
         requests: What is sent.
         version: Folder of the version that all of them answer from.
         model: Its model's name.
@@ -61,6 +64,8 @@ class Contenders:
     targets: Mapping[tuple[str, str], Target]
     in_process: Process
     load: Process
+    tools: Mapping[str, str]
+    answer_bytes: Mapping[int, int]
     requests: Requests
     version: pathlib.Path
     model: str
@@ -130,6 +135,8 @@ def start(processes: Processes, version: pathlib.Path, model: str) -> Contenders
         targets=targets,
         in_process=in_process,
         load=load,
+        tools=_bench_tools.found(),
+        answer_bytes=sizes,
         requests=requests,
         version=version,
         model=model,

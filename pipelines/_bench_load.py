@@ -20,10 +20,10 @@ import numpy as np
 import uvloop
 
 from pipelines import _bench_http2
+from pipelines._bench_tools import CALLS_PER_CONNECTION
 
 Call = Callable[[], Awaitable[object]]
 
-_CALLS_PER_CONNECTION = 16
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CLOSE = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 _LOOK_S = 0.001
@@ -106,7 +106,7 @@ class _ClosedLoop:
 @contextlib.asynccontextmanager
 async def _grpc_clients(job: dict[str, Any], body: bytes) -> AsyncIterator[list[Call]]:
     """Calls that are bytes on both sides, a few of them to a connection."""
-    number = -(-job["in_flight"] // _CALLS_PER_CONNECTION)
+    number = -(-job["in_flight"] // CALLS_PER_CONNECTION)
     connections = []
     try:
         for _ in range(number):

@@ -95,9 +95,9 @@ def table(
                 (_figure_row(figure) for figure in figures),
             ),
             "",
-            "All are medians over the rounds, with the lowest and highest round. The "
-            "load generator, in Python, runs on the same machine and takes its part of "
-            "the cores.",
+            "All are medians over the rounds, with the lowest and highest round. What "
+            "sends the requests runs on the same machine and takes its part of the "
+            "cores.",
             "",
             *(f"- {name}: {cells.ABOUT[name]}" for name in cells.ABOUT if name in used),
             "",

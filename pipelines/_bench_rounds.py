@@ -8,6 +8,7 @@ import numpy as np
 
 from pipelines import _bench_cells as cells
 from pipelines import _bench_contenders as contenders
+from pipelines import _bench_tools
 from pipelines._bench_cells import Cell
 from pipelines._bench_contenders import Contenders
 from pipelines._bench_processes import Processes
@@ -77,7 +78,7 @@ class Rounds:
         """
         for group in self._groups:
             for cell in cells.rotated(group, number):
-                self.timings[cell].append(timing(self._time(cell)))
+                self.timings[cell].append(self._time(cell))
                 done(1)
         for engine in self.running.engines:
             self._start_cold(engine)
@@ -85,7 +86,9 @@ class Rounds:
             self._load_versions(engine)
             done(1)
 
-    def _time(self, cell: Cell) -> Samples:
+    def _time(self, cell: Cell) -> Timing:
+        if cell.protocol in self.running.tools:
+            return _bench_tools.measure(self._tools_load(cell), self.running.folder)
         if cell.protocol == cells.CALLS:
             worker = self.running.in_process
             worker.job(
@@ -98,7 +101,7 @@ class Rounds:
         else:
             worker = self.running.load
             worker.job(self._load_job(cell, self._seconds))
-        return self._samples(worker.answer(self._seconds + _LOAD_LIMIT_S))
+        return timing(self._samples(worker.answer(self._seconds + _LOAD_LIMIT_S)))
 
     def _job(self, seconds: float | None) -> dict[str, object]:
         return {
@@ -119,6 +122,21 @@ class Rounds:
             "in_flight": cell.in_flight,
             **self._job(seconds),
         }
+
+    def _tools_load(self, cell: Cell) -> _bench_tools.Load:
+        running = self.running
+        target = running.targets[cell.contender, cell.protocol]
+        return _bench_tools.Load(
+            protocol=cell.protocol,
+            address=target.address,
+            path=target.paths[cell.rows],
+            body=running.requests.body(cell.protocol, cell.rows),
+            in_flight=cell.in_flight,
+            is_encrypted=target.certificate is not None,
+            answer_bytes=running.answer_bytes[cell.rows],
+            warmup_s=self._seconds * _WARMUP,
+            seconds=self._seconds,
+        )
 
     def _samples(self, answer: dict[str, float]) -> Samples:
         starts, ends = np.load(self._samples_file)

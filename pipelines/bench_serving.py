@@ -13,6 +13,7 @@ from pipelines import (
     _bench_plot,
     _bench_report,
     _bench_requests,
+    _bench_tools,
     _cli,
 )
 from pipelines._bench_contenders import POLL_S, Contenders
@@ -107,6 +108,7 @@ def _one_or_more(text: str) -> int:
 def _notes(running: Contenders) -> list[str]:
     """What this run lacks, and what was set for it."""
     notes = [f"servers look for new versions every {POLL_S:g} s, not every second"]
+    notes += _load_notes(running)
     if len(running.engines) == 1:
         notes.append("the version has no `model.tflite`, so LiteRT was not measured")
     if not running.has_tls:
@@ -118,6 +120,21 @@ def _notes(running: Contenders) -> list[str]:
             + (f"`{instead}` stands for it" if instead else "it was not measured")
         )
     return notes
+
+
+def _load_notes(running: Contenders) -> list[str]:
+    """What sent the requests."""
+    notes = [
+        f"load by {protocol} came from {running.tools[protocol]}"
+        if protocol in running.tools
+        else f"load by {protocol} came from a generator in Python, since "
+        f"`{tool}` is not on PATH (Debian: {_bench_tools.PACKAGES[tool]})"
+        for protocol, tool in _bench_tools.OF_PROTOCOL.items()
+    ]
+    return [
+        *notes,
+        "that of the p99 while a version loads came from Python in any case",
+    ]
 
 
 if __name__ == "__main__":
