@@ -1,7 +1,6 @@
 """One process that serves over gRPC and REST, from start to clean end."""
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -17,6 +16,7 @@ import uvloop
 from serving import (
     flags,
     listening,
+    memory,
     monitoring_config,
     rest_listener,
     rest_server,
@@ -204,14 +204,14 @@ class Server:
         while True:
             await self._tell_health()
             if not self._announced and self._served.settled():
-                await asyncio.to_thread(_tidy_memory)
+                await asyncio.to_thread(memory.tidy)
                 self._announced = True
                 await self._tell_health()
                 self._announce()
             await self._changed.wait()
             self._changed.clear()
             if self._announced and self._served.settled():
-                await asyncio.to_thread(_tidy_memory)
+                await asyncio.to_thread(memory.tidy)
 
     async def _tell_health(self) -> None:
         models = self._models()
@@ -250,15 +250,3 @@ def _stop_signal(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
     return stop
-
-
-def _tidy_memory() -> None:
-    """Takes what is loaded out of the garbage collector's sight.
-
-    With TensorFlow imported a full collection stops everything for 180 ms, and JSON
-    sets them off all the time. What is frozen is first thawed, so that versions that
-    were unloaded are freed.
-    """
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from savedmodels import protos, saved_model, text_ops
-from serving import errors, own_resources
+from serving import errors, memory, own_resources
 from serving.errors import ServingError
 from serving.signatures import SignatureInfo, check_shapes
 
@@ -111,6 +111,7 @@ class TensorFlowEngine:
         self._model = None
         if self._folder:
             self._folder.cleanup()
+        memory.note_cycles()
 
 
 def _load(path: pathlib.Path, tags: list[str]) -> Any:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from savedmodels import store
-from serving import version_folders
+from serving import turns, version_folders
 from serving.errors import ResourceExhaustedError, ServingError
 from serving.version_policy import Source
 from serving.version_state import (
@@ -215,7 +215,8 @@ class VersionManager(VersionTable[T]):
         loaded: T | None = None
         error: ServingError | None = None
         try:
-            loaded = self._load(version.path, version.name, version.number)
+            with turns.short():
+                loaded = self._load(version.path, version.name, version.number)
         except ServingError as refused:
             error = refused
         except MemoryError:
