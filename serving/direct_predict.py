@@ -9,7 +9,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from google.protobuf.message import DecodeError
 
@@ -24,6 +23,7 @@ from serving.batch_axis import Arrays
 from serving.batch_run import Task
 from serving.embedded import EmbeddedPredictor
 from serving.errors import BUG, ServingError
+from serving.grpc_sink import CallDetails, Sink
 from serving.loaded_version import LoadedVersion
 from serving.predict_templates import Checked, PredictTemplates
 from serving.request_log import RequestLog
@@ -36,18 +36,6 @@ logger = logging.getLogger(__name__)
 PATH = "/tensorflow.serving.PredictionService/Predict"
 _API = "Predict"
 _ENTRYPOINT = "GRPC"
-
-
-class Sink(Protocol):
-    """Sends what a call is answered with. From any thread."""
-
-    def answer(self, call_id: int, data: bytes) -> None:
-        """Sends a message."""
-        ...
-
-    def refuse(self, call_id: int, error: ServingError) -> None:
-        """Sends a status."""
-        ...
 
 
 class DirectPredict:
@@ -70,22 +58,27 @@ class DirectPredict:
             as_content: See `PredictionService`.
         """
         self.embedded = embedded
+        self.threads = embedded.threads
         self.metrics = metrics
         self.log = log
         self.as_content = as_content
         self._templates = PredictTemplates()
 
     def take(
-        self, call_id: int, data: bytes, timeout_s: float | None, sink: Sink
+        self, call_id: int, path: str, data: bytes, details: CallDetails, sink: Sink
     ) -> "DirectCall | None":
         """Returns a call that can be started, or None for one that is not plain.
 
         Args:
             call_id: What the sink knows it by.
+            path: `/service/Method`.
             data: The request's bytes.
-            timeout_s: Seconds after which nobody waits for the answer, or None.
+            details: The last of them: seconds after which nobody waits, or None.
             sink: Where the answer goes.
         """
+        if path != PATH:
+            return None
+        timeout_s = details[2]
         now = time.monotonic()
         known = self._templates.find(data)
         if known is None:

@@ -15,7 +15,7 @@ from serving import flags_without_effect, upstream_tls
 from serving.batching_options import BatchingOptions
 from serving.engine_choice import AUTO, LITERT, TENSORFLOW, LoadOptions
 from serving.flag_groups import make_parser
-from serving.grpc_options import NATIVE, GrpcOptions, parse_channel_arguments
+from serving.grpc_options import GrpcOptions, parse_channel_arguments
 from serving.loaded_version import EmbeddedOptions
 from serving.upstream_tls import UpstreamTls
 from serving.version_state import WatchOptions
@@ -232,12 +232,6 @@ def _check_how_to_serve(
         )
     if flags.convert_on_load and engine == TENSORFLOW:
         parser.error("--convert_on_load makes models for LiteRT, which may not answer")
-    elsewhere = flags.upstream or flags.engine != "embedded"
-    if flags.grpc_engine == NATIVE and elsewhere:
-        parser.error(
-            f"--grpc_engine={NATIVE} answers from models in this process, not with "
-            "--upstream or --engine. Type --grpc_engine=auto with them"
-        )
     if flags.rest_api_enable_tls and not flags.ssl_config_file:
         parser.error("--rest_api_enable_tls needs the keys of an --ssl_config_file")
 

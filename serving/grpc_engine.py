@@ -3,24 +3,24 @@
 import logging
 
 from serving import native_options
-from serving.direct_predict import DirectPredict
 from serving.errors import InvalidRequestError
 from serving.grpc_options import AUTO, GRPCIO, NATIVE, GrpcOptions
 from serving.grpc_server import GrpcServer
+from serving.grpc_sink import Direct
 from serving.native_server import NativeServer
 
 logger = logging.getLogger(__name__)
 
 
 def choose(
-    server: GrpcServer, options: GrpcOptions, direct: DirectPredict | None = None
+    server: GrpcServer, options: GrpcOptions, direct: Direct | None = None
 ) -> GrpcServer | NativeServer:
     """Returns the server that is to be started.
 
     Args:
         server: Has the methods; on grpcio.
         options: Which engine is asked for, and what it must be able to do.
-        direct: Answers plain Predict calls, where the engine does without an event
+        direct: Answers plain calls, where the engine does without an event
             loop.
 
     Raises:

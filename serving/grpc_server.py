@@ -22,6 +22,7 @@ from serving.grpc_options import GrpcOptions
 from serving.model_service import ModelService
 from serving.prediction_service import PredictionService
 from serving.profiler_service import ProfilerService
+from serving.upstream_calls import Forwarded, Metadata, passed_on
 from serving.v2_service import InferenceService
 
 logger = logging.getLogger(__name__)
@@ -53,8 +54,8 @@ _OPTIONS: Mapping[str, int | str] = {
 
 # Takes a request's bytes and the seconds left for it; returns the answer's message.
 Call = Callable[[bytes, float | None], Awaitable[Any]]
-# Takes /service/Method, the request's bytes and the context; returns the answer's.
-Forward = Callable[[str, bytes, grpc.aio.ServicerContext], Awaitable[bytes]]
+# Takes /service/Method, the request's bytes, the seconds left, and metadata.
+Forward = Callable[[str, bytes, float | None, Metadata], Awaitable[Forwarded]]
 
 
 class GrpcServer:
@@ -77,11 +78,14 @@ class GrpcServer:
             model_service: Likewise.
             inference_service: Likewise.
             profiler_service: Likewise.
-            forward: Answers every other call of either protocol, as bytes.
+            forward: Answers every other call of either protocol, as bytes; raises a
+                `ServingError`, or `grpc.aio.AioRpcError` for another server's.
             health_servicer: Answers health checks; None for one that only knows what
                 `set_health` tells.
         """
         self.calls: dict[str, Call] = {}  # by /service/Method
+        self.forwarded: list[str] = []  # likewise, as far as they are known
+        self.forward: Forward | None = None
         self._draining = False
         self._in_flight = 0
         self._idle = asyncio.Event()
@@ -101,7 +105,8 @@ class GrpcServer:
             services[PROFILER_SERVICE] = grpc_methods.of_profiler(profiler_service)
         handlers = [self._handlers(*service) for service in services.items()]
         if forward:
-            handlers.append(_Forwarding(self._forwarded(forward)))
+            self.forward = self._counting(forward)
+            handlers.append(_Forwarding(self.forward))
             # Their messages alone are asked for: the methods are another server's.
             services = {
                 PREDICTION_SERVICE: grpc_methods.of_prediction(
@@ -109,6 +114,18 @@ class GrpcServer:
                 ),
                 MODEL_SERVICE: grpc_methods.of_model(cast(Any, ModelService)),
             }
+            # Whether the servers have these is not known.
+            others = {
+                INFERENCE_SERVICE: grpc_methods.of_inference(
+                    cast(Any, InferenceService)
+                ),
+                PROFILER_SERVICE: grpc_methods.of_profiler(cast(Any, ProfilerService)),
+            }
+            self.forwarded = [
+                f"/{service}/{name}"
+                for service, methods in (services | others).items()
+                for name in methods
+            ]
         self._services = services
         self._all_handlers = tuple(handlers)
 
@@ -205,25 +222,20 @@ class GrpcServer:
 
         return answer
 
-    def _forwarded(self, forward: Forward) -> Forward:
-        """Wraps a forwarder: its errors become statuses."""
+    def _counting(self, forward: Forward) -> Forward:
+        """Wraps a forwarder: its calls are counted, and a bug is a status too."""
 
         async def answer(
-            path: str, data: bytes, context: grpc.aio.ServicerContext
-        ) -> bytes:
+            path: str, data: bytes, timeout_s: float | None, metadata: Metadata
+        ) -> Forwarded:
             try:
                 with self._counted():
-                    return await forward(path, data, context)
-            except ServingError as error:
-                code, text = error.grpc_code, str(error)
-            except grpc.aio.AbortError:
+                    return await forward(path, data, timeout_s, metadata)
+            except (ServingError, grpc.aio.AioRpcError):
                 raise
-            except Exception:
+            except Exception as error:
                 logger.exception("Unexpected error while forwarding %s", path)
-                code = grpc.StatusCode.INTERNAL
-                text = BUG
-            await context.abort(code, shortened(text))
-            raise AssertionError("abort raises")
+                raise ServingError(BUG) from error
 
         return answer
 
@@ -256,8 +268,31 @@ class _Forwarding(grpc.GenericRpcHandler):  # type: ignore[misc]
         if not path.startswith(_FORWARDED):
             return None
         return grpc.unary_unary_rpc_method_handler(
-            functools.partial(self._forward, path)
+            functools.partial(self._answer, path)
         )
+
+    async def _answer(
+        self, path: str, data: bytes, context: grpc.aio.ServicerContext
+    ) -> bytes:
+        """Answers one call with an upstream server's bytes, metadata and status."""
+        timeout_s = context.time_remaining()
+        metadata = passed_on(context.invocation_metadata())
+        try:
+            found = await self._forward(path, data, timeout_s, metadata)
+        except ServingError as error:
+            await context.abort(error.grpc_code, shortened(str(error)))
+            raise AssertionError("abort raises") from error
+        except grpc.aio.AioRpcError as error:
+            if initial := passed_on(error.initial_metadata()):
+                await context.send_initial_metadata(initial)
+            trailing = passed_on(error.trailing_metadata())
+            await context.abort(error.code(), error.details() or "", trailing)
+            raise AssertionError("abort raises") from error
+        if found.initial:
+            await context.send_initial_metadata(found.initial)
+        if found.trailing:
+            context.set_trailing_metadata(found.trailing)
+        return found.data
 
 
 def _bound(call: Call) -> Callable[..., Awaitable[Any]]:

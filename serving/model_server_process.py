@@ -91,6 +91,7 @@ class ModelServerProcess(Upstream):
             [f"unix:{socket_path}"],
             timeout_s=options.rest_api_timeout_s,
             on_change=on_change,
+            grpc_options=options.grpc,
         )
 
     async def stop(self) -> None:

@@ -2,7 +2,8 @@
 
 One thread at a time receives. It puts plain Predict calls into their queues, has the
 event loop answer the others, lets the next thread receive, and runs a batch itself. So
-a Predict call changes threads once, on its way out of Rust.
+a Predict call changes threads once, on its way out of Rust. The shim's sends plain
+calls on to a server itself.
 
 What the front does not answer, such as streams and health, goes on to the grpcio server
 behind it, over a Unix socket; so does a method that nobody has.
@@ -16,13 +17,15 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import grpc.aio
 from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
 
 from serving import listening, native_options
-from serving.direct_predict import PATH, DirectCall, DirectPredict
 from serving.errors import BUG, ResourceExhaustedError, ServingError, UnavailableError
 from serving.grpc_options import GrpcOptions
 from serving.grpc_server import GrpcServer, shortened
+from serving.grpc_sink import Call, CallDetails, Direct
+from serving.upstream_calls import Metadata, passed_on
 
 logger = logging.getLogger(__name__)
 
@@ -33,23 +36,24 @@ _SOCKET = "grpcio"
 class NativeServer:
     """One listening port, as `GrpcServer` has it, and in front of one.
 
-    For one event loop. Implements `direct_predict.Sink`.
+    For one event loop. Implements `grpc_sink.Sink`.
     """
 
-    def __init__(self, server: GrpcServer, direct: DirectPredict | None = None) -> None:
+    def __init__(self, server: GrpcServer, direct: Direct | None = None) -> None:
         """Makes a server that does not listen yet.
 
         Args:
             server: Has the methods, and answers what the front does not.
-            direct: Answers plain Predict calls without the event loop; None where the
-                event loop answers all.
+            direct: Answers plain calls without the event loop; None where the event
+                loop answers all.
         """
         self._server = server
         self._direct = direct
-        self._paths = list(server.calls)
+        self._threads_to_help = direct.threads if direct else None
+        self._paths = [*server.calls, *server.forwarded]
         self._receiving = threading.Lock()
         self._closed = False
-        self._in_flight: dict[int, DirectCall] = {}
+        self._in_flight: dict[int, Call] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._threads: list[threading.Thread] = []
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -80,7 +84,8 @@ class NativeServer:
         self._front.set_fallback(socket_path)
         self._front.start()
         # One more than may run batches: somebody always receives.
-        count = 1 + (self._direct.embedded.threads.count if self._direct else 0)
+        helped = self._threads_to_help
+        count = 1 + (helped.count if helped else 0)
         for number in range(count):
             name = f"grpc-{number}"
             thread = threading.Thread(target=self._serve, name=name, daemon=True)
@@ -111,16 +116,32 @@ class NativeServer:
             await asyncio.to_thread(thread.join)
         self._folder.cleanup()
 
-    def answer(self, call_id: int, data: bytes) -> None:
-        """Sends a message, in any thread."""
+    def answer(
+        self,
+        call_id: int,
+        data: bytes,
+        initial: Metadata = (),
+        trailing: Metadata = (),
+    ) -> None:
+        """Sends a message, and metadata before and after it; in any thread."""
         self._in_flight.pop(call_id, None)
-        self._front.respond(call_id, data)
+        self._front.respond(call_id, data, initial or None, trailing or None)
 
     def refuse(self, call_id: int, error: ServingError) -> None:
         """Sends a status, in any thread."""
         self._in_flight.pop(call_id, None)
         code = error.grpc_code.value[0]
         self._front.fail(call_id, code, shortened(str(error)))
+
+    def fail(self, call_id: int, error: grpc.aio.AioRpcError) -> None:
+        """Sends another server's status, in any thread.
+
+        Metadata that it sent before are lost: the front has no place for them.
+        """
+        self._in_flight.pop(call_id, None)
+        code = error.code().value[0]
+        trailing = passed_on(error.trailing_metadata())
+        self._front.fail(call_id, code, error.details() or "", trailing or None)
 
     def _is_busy(self) -> bool:
         """Whether some call of the front is not answered yet, to the last byte."""
@@ -134,7 +155,7 @@ class NativeServer:
 
     def _serve(self) -> None:
         """What each thread does: receives in its turn, then helps to run batches."""
-        threads = self._direct.embedded.threads if self._direct else None
+        threads = self._threads_to_help
         while True:
             with self._receiving:
                 if not self._receive():
@@ -172,9 +193,9 @@ class NativeServer:
                     "SERVER: Received message larger than max "
                     f"({len(data)} vs. {self._max_bytes})"
                 )
-            if self._direct is None or self._paths[method] != PATH:
+            if self._direct is None:
                 return False
-            call = self._direct.take(call_id, data, details[2], self)
+            call = self._direct.take(call_id, self._paths[method], data, details, self)
             if call is None:
                 return False
             self._in_flight[call_id] = call
@@ -193,18 +214,26 @@ class NativeServer:
                 if task := self._tasks.get(call_id):
                     task.cancel()
                 continue
-            call = self._call(call_id, self._paths[method], data, details[2])
+            call = self._call(call_id, self._paths[method], data, details)
             self._tasks[call_id] = self._loop.create_task(call)
 
     async def _call(
-        self, call_id: int, path: str, data: bytes, timeout_s: float | None
+        self, call_id: int, path: str, data: bytes, details: CallDetails
     ) -> None:
         """Answers one call on the event loop."""
+        metadata, _, timeout_s = details
         try:
-            message = await self._server.calls[path](data, timeout_s)
-            self._front.respond(call_id, message.SerializeToString())
+            if call := self._server.calls.get(path):
+                message = await call(data, timeout_s)
+                self.answer(call_id, message.SerializeToString())
+            elif self._server.forward:
+                sent = passed_on(metadata)
+                found = await self._server.forward(path, data, timeout_s, sent)
+                self.answer(call_id, found.data, found.initial, found.trailing)
         except ServingError as error:
             self.refuse(call_id, error)
+        except grpc.aio.AioRpcError as error:
+            self.fail(call_id, error)
         except Exception:
             logger.exception("Unexpected error while answering %s", path)
             self.refuse(call_id, ServingError(BUG))

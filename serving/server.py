@@ -141,6 +141,7 @@ class Server:
             on_change=self._note_change,
             tls=self._options.upstream_tls,
             forwards_profiler=self._options.serves_profiler,
+            grpc_options=self._options.grpc,
         )
 
     def _metrics_path(self) -> str:

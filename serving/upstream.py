@@ -6,27 +6,25 @@ code as embedded models, over `UpstreamPredictor`.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2
 
-from serving import upstream_calls
+from serving import grpc_engine, upstream_calls
+from serving.direct_forward import DirectForward
 from serving.errors import ServingError, UnimplementedError
+from serving.grpc_options import GrpcOptions
 from serving.grpc_server import GrpcServer
+from serving.native_server import NativeServer
 from serving.predictor import Predictor
 from serving.server_metrics import ServerMetrics
-from serving.upstream_backend import Metadata
+from serving.upstream_calls import Forwarded, Metadata
 from serving.upstream_health import HealthOptions
 from serving.upstream_pool import Pool
 from serving.upstream_predictor import UpstreamPredictor
 from serving.upstream_tls import UpstreamTls
-
-# What each connection sets for itself.
-_OF_THE_CONNECTION = frozenset({"user-agent", "te", "content-type", "host"})
-_STATUS_DETAILS = "grpc-status-details-bin"
 
 
 class Upstream:
@@ -41,6 +39,7 @@ class Upstream:
         options: HealthOptions | None = None,
         tls: UpstreamTls | None = None,
         forwards_profiler: bool = True,
+        grpc_options: GrpcOptions | None = None,
     ) -> None:
         """Prepares; `start` begins to probe. Needs a running event loop.
 
@@ -51,6 +50,7 @@ class Upstream:
             options: When a server is taken out, and when it comes back.
             tls: What connections to them are encrypted with; None for nothing.
             forwards_profiler: Whether traces of the servers may be asked for.
+            grpc_options: How the shim itself speaks gRPC.
 
         Raises:
             InvalidRequestError: A file of `tls` is refused.
@@ -60,15 +60,22 @@ class Upstream:
             addresses, options, on_change=on_change, credentials=credentials
         )
         self._forwards_profiler = forwards_profiler
+        self._grpc_options = grpc_options or GrpcOptions()
         self._upstream = UpstreamPredictor(self._pool, timeout_s=timeout_s)
         self.predictor: Predictor = self._upstream
         self.counters: ServerMetrics | None = None  # each server counts its own
 
-    def grpc_server(self) -> GrpcServer:
-        """Returns a gRPC server that passes all calls of TF Serving's API on."""
-        return GrpcServer(
+    def grpc_server(self) -> GrpcServer | NativeServer:
+        """Returns a gRPC server that passes all calls of TF Serving's API on.
+
+        Raises:
+            InvalidRequestError: The engine that is named cannot do what is asked for.
+        """
+        server = GrpcServer(
             forward=self.forward, health_servicer=_ModelHealth(self._upstream)
         )
+        direct = DirectForward(self._pool)
+        return grpc_engine.choose(server, self._grpc_options, direct)
 
     def start(self) -> None:
         """Begins to probe the servers."""
@@ -117,11 +124,12 @@ class Upstream:
         return self._pool.registry.prometheus()
 
     async def forward(
-        self, path: str, data: bytes, context: grpc.aio.ServicerContext
-    ) -> bytes:
-        """Answers one call with an upstream server's bytes, metadata and status.
+        self, path: str, data: bytes, timeout_s: float | None, metadata: Metadata
+    ) -> Forwarded:
+        """Answers one call with an upstream server's bytes and metadata.
 
         Raises:
+            grpc.aio.AioRpcError: It answers with an error.
             ServingError: No server could be reached.
         """
         if not self._forwards_profiler and upstream_calls.is_profiling(path):
@@ -130,23 +138,8 @@ class Upstream:
             )
         is_for_all = upstream_calls.is_for_all(path)
         call = self._pool.call_all if is_for_all else self._pool.call
-        try:
-            reply = await call(
-                path,
-                data,
-                timeout_s=context.time_remaining(),
-                metadata=_passed_on(context.invocation_metadata()),
-            )
-        except grpc.aio.AioRpcError as error:
-            if initial := _passed_on(error.initial_metadata()):
-                await context.send_initial_metadata(initial)
-            trailing = _passed_on(error.trailing_metadata())
-            await context.abort(error.code(), error.details() or "", trailing)
-        if initial := _passed_on(await reply.call.initial_metadata()):
-            await context.send_initial_metadata(initial)
-        if trailing := _passed_on(await reply.call.trailing_metadata()):
-            context.set_trailing_metadata(trailing)
-        return reply.data
+        reply = await call(path, data, timeout_s=timeout_s, metadata=metadata)
+        return await reply.forwarded()
 
 
 class _ModelHealth(health.aio.HealthServicer):  # type: ignore[misc]
@@ -177,13 +170,3 @@ class _ModelHealth(health.aio.HealthServicer):  # type: ignore[misc]
             await context.abort(error.grpc_code, str(error))
         available = any(version.state == "AVAILABLE" for version in versions)
         return response(status=response.SERVING if available else response.NOT_SERVING)
-
-
-def _passed_on(metadata: Iterable[tuple[str, str | bytes]] | None) -> Metadata:
-    """Metadata without what belongs to one connection only."""
-    return tuple(
-        (key, value)
-        for key, value in metadata or ()
-        if key not in _OF_THE_CONNECTION
-        and (key == _STATUS_DETAILS or not key.startswith(("grpc-", ":")))
-    )

@@ -4,16 +4,16 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc
 import grpc.aio
 
 from serving.errors import UnavailableError
+from serving.upstream_calls import Forwarded, Metadata, passed_on
 from serving.upstream_counters import BackendCounters
 from serving.upstream_health import Health, HealthOptions
-
-Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
+from serving.upstream_lines import Lines
 
 _INT32_MAX = 2**31 - 1
 _OPTIONS = (
@@ -39,6 +39,14 @@ class Reply:
 
     data: bytes
     call: Any
+
+    async def forwarded(self) -> Forwarded:
+        """Returns what of it passes on."""
+        return Forwarded(
+            self.data,
+            passed_on(await self.call.initial_metadata()),
+            passed_on(await self.call.trailing_metadata()),
+        )
 
 
 class BackendLostError(UnavailableError):
@@ -74,6 +82,7 @@ class Backend:
             ask=self._ask,
             on_change=on_change,
             on_hang=self._abandon_calls,
+            on_answer=self._keep_lines,
         )
         self._lacks_model_s = options.lacks_model_s
         self._channel = (
@@ -81,6 +90,8 @@ class Backend:
             if credentials is None
             else grpc.aio.secure_channel(address, credentials, options=_OPTIONS)
         )
+        # For calls that need no event loop; grpcio alone has TLS.
+        self.lines = Lines(address) if credentials is None else None
         self._methods: dict[str, Any] = {}
         self._calls: set[Any] = set()
         self._abandoned: set[Any] = set()
@@ -124,6 +135,22 @@ class Backend:
         self.health.note(None)
         return Reply(answer, call)
 
+    def answered(self, key: bytes, seconds: float) -> None:
+        """Takes note of an answer that came without `call`. From any thread.
+
+        Args:
+            key: See `serves`.
+            seconds: How long it took.
+        """
+        self.counters.count("OK", seconds)
+        self.health.note(None)
+        self.note_model(key, True)
+
+    def failed(self, error: grpc.aio.AioRpcError, seconds: float) -> None:
+        """Takes note of a call that ended with another status than OK."""
+        self.counters.count(error.code().name, seconds)
+        self.health.note(error)
+
     def serves(self, key: bytes) -> bool:
         """Whether the server answered for a model before; `key` is its ModelSpec."""
         return key in self._serves
@@ -148,8 +175,10 @@ class Backend:
             self._lacks[key] = time.monotonic() + self._lacks_model_s
 
     async def close(self) -> None:
-        """Closes the connection."""
+        """Closes the connections."""
         await self._channel.close()
+        if self.lines is not None:
+            await asyncio.to_thread(self.lines.close)
 
     def _method(self, path: str) -> Any:
         method = self._methods.get(path)
@@ -163,8 +192,14 @@ class Backend:
         answer: bytes = await self._method(path)(b"", timeout=timeout_s)
         return answer
 
+    def _keep_lines(self) -> None:
+        if self.lines is not None:
+            self.lines.keep()
+
     def _abandon_calls(self) -> None:
         # Nobody knows whether these would ever end: they can go on elsewhere.
+        if self.lines is not None:
+            self.lines.abandon(f"{self.address} does not answer.")
         self._abandoned |= self._calls
         for call in self._abandoned:
             call.cancel()

@@ -1,7 +1,13 @@
 """What is known of a call that passes through, by its path and its first bytes."""
 
+import dataclasses
+from collections.abc import Iterable
+from typing import TypeAlias
+
 import grpc
 import grpc.aio
+
+Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
 
 _PREDICTION = "/tensorflow.serving.PredictionService/"
 _INFERENCE = "/inference.GRPCInferenceService/"
@@ -22,6 +28,18 @@ _TERMINATE = f"{_PROFILER}Terminate"
 _RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 _NO_LABEL = "Unrecognized servable version label"
 _STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+# What each connection sets for itself.
+_OF_THE_CONNECTION = frozenset({"user-agent", "te", "content-type", "host"})
+_STATUS_DETAILS = "grpc-status-details-bin"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Forwarded:
+    """What an upstream server answered: bytes, and the metadata that pass on."""
+
+    data: bytes
+    initial: Metadata = ()
+    trailing: Metadata = ()
 
 
 def may_run_twice(path: str) -> bool:
@@ -77,3 +95,13 @@ def model_key(path: str, data: bytes) -> bytes:
         return b""
     found = data[2 : 2 + length]
     return _INFERENCE.encode() + found if path.startswith(_INFERENCE) else found
+
+
+def passed_on(metadata: Iterable[tuple[str, str | bytes]] | None) -> Metadata:
+    """Returns metadata without what belongs to one connection only."""
+    return tuple(
+        (key, value)
+        for key, value in metadata or ()
+        if key not in _OF_THE_CONNECTION
+        and (key == _STATUS_DETAILS or not key.startswith(("grpc-", ":")))
+    )

@@ -3,6 +3,7 @@
 `Registry.read` gives the numbers, `Registry.metrics` the same as Prometheus reads them.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -37,20 +38,22 @@ class BackendCounters:
         self.ejections = 0
         self.ready = False
         self.total_us = 0.0
-        self._address = address
-        self._latency = latency
+        self._latency = latency.of(address)
+        self._lock = threading.Lock()
 
     def count(self, status: str, seconds: float) -> None:
-        """Counts one attempt.
+        """Counts one attempt. From any thread.
 
         Args:
             status: gRPC status, as in OK.
             seconds: How long it took; kept for answers that are OK, as in TF Serving.
         """
-        self.answers[status] = self.answers.get(status, 0) + 1
-        if status == "OK":
+        with self._lock:
+            self.answers[status] = self.answers.get(status, 0) + 1
+            if status != "OK":
+                return
             self.total_us += seconds * 1e6
-            self._latency.observe(seconds * 1e6, self._address)
+        self._latency.observe(seconds * 1e6)
 
     def numbers(self) -> dict[str, Any]:
         """Returns what `Registry.read` tells of a server."""

@@ -77,6 +77,7 @@ class Health:
         ask: Callable[[str, float], Awaitable[bytes]],
         on_change: Callable[[], None],
         on_hang: Callable[[], None],
+        on_answer: Callable[[], None],
     ) -> None:
         """Knows nothing yet; `watch` finds out.
 
@@ -87,6 +88,7 @@ class Health:
             ask: Calls a method, by its path, with an empty request, within seconds.
             on_change: Called after the first probe, and when `ready` changes.
             on_hang: Called when the server is ejected as it leaves probes unanswered.
+            on_answer: Called after each probe that it answers.
         """
         self.probed = False
         self.problem = "not asked yet"
@@ -96,6 +98,7 @@ class Health:
         self._ask = ask
         self._on_change = on_change
         self._on_hang = on_hang
+        self._on_answer = on_answer
         self._has_service = True
         self._failed_probes = self._failed_calls = self._ejections = 0
         self._ejected_until = self._ready_since = 0.0
@@ -133,6 +136,7 @@ class Health:
             logger.exception("Unexpected error while probing %s", self._address)
         else:
             self._failed_probes = 0
+            self._on_answer()
             if problem:
                 self._set_ready(False, problem)
             elif time.monotonic() >= self._ejected_until:

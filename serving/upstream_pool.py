@@ -7,6 +7,7 @@ which that is not known are passed on only where nothing was sent.
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
@@ -16,7 +17,9 @@ import grpc.aio
 
 from serving import upstream_calls
 from serving.errors import UnavailableError
-from serving.upstream_backend import Backend, BackendLostError, Metadata, Reply
+from serving.http2_client import Connection
+from serving.upstream_backend import Backend, BackendLostError, Reply
+from serving.upstream_calls import Metadata
 from serving.upstream_counters import Registry
 from serving.upstream_health import LOST, HealthOptions, is_full
 
@@ -35,6 +38,7 @@ class _Tries:
     def __init__(self, path: str) -> None:
         self._path = path
         self.takes_turns = not upstream_calls.is_profiling(path)
+        self.before: Backend | None = None  # Was asked by a connection of `first`.
         self._may_run_twice = upstream_calls.may_run_twice(path)
         self.refusal: grpc.aio.AioRpcError | None = None  # The model is not there.
         self.loss: _Failure | None = None
@@ -82,7 +86,7 @@ class Pool:
             )
             for address, counters in self.registry.backends.items()
         ]
-        self._turn = 0
+        self._turns = itertools.count()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -117,6 +121,7 @@ class Pool:
         *,
         timeout_s: float | None,
         metadata: Metadata = (),
+        tried: tuple[Backend, grpc.aio.AioRpcError] | None = None,
     ) -> Reply:
         """Asks one server, and where that is of no use, the others.
 
@@ -125,6 +130,8 @@ class Pool:
             data: The request, serialized.
             timeout_s: Seconds for all attempts together; None for no limit.
             metadata: Sent with the request.
+            tried: A server that was asked already, by a connection of `first`, and how
+                that ended; None where none was.
 
         Raises:
             grpc.aio.AioRpcError: The answer is an error.
@@ -133,7 +140,10 @@ class Pool:
         end = None if timeout_s is None else time.monotonic() + timeout_s
         key = upstream_calls.model_key(path, data)
         tries = _Tries(path)
-        again = False
+        if tried is not None:
+            self._take(*tried, key, tries)
+            tries.before = tried[0]
+        again = tried is not None
         for backend in self._order(key, tries):
             left_s = None if end is None else end - time.monotonic()
             backend.counters.retries += again
@@ -141,10 +151,7 @@ class Pool:
             try:
                 reply = await backend.call(path, data, left_s, metadata)
             except (grpc.aio.AioRpcError, BackendLostError) as failure:
-                if not tries.take(backend, failure):
-                    raise
-                if failure is tries.refusal:
-                    backend.note_model(key, False)
+                self._take(backend, failure, key, tries)
                 continue
             backend.note_model(key, True)
             return reply
@@ -179,11 +186,41 @@ class Pool:
                 raise outcome
         return replies[0]
 
+    def first(self, key: bytes) -> tuple[Backend, Connection] | None:
+        """Returns who gets a call, and over which connection. Thread-safe.
+
+        None where that is not plain, as nobody is ready: `call` knows what to do then.
+
+        Args:
+            key: See `upstream_calls.model_key`.
+        """
+        ready = [b for b in self._backends if b.ready and not b.lacks(key)]
+        if not ready:
+            return None
+        backend = ready[next(self._turns) % len(ready)]
+        line = backend.lines.pick() if backend.lines else None
+        return (backend, line) if line else None
+
+    def _take(
+        self, backend: Backend, failure: _Failure, key: bytes, tries: _Tries
+    ) -> None:
+        """Takes note of a failure; raises it where another server would not help."""
+        if not tries.take(backend, failure):
+            raise failure
+        if failure is tries.refusal:
+            backend.note_model(key, False)
+
     def _order(self, key: bytes, tries: _Tries) -> Iterator[Backend]:
         """The servers to try, one after the other as long as none has answered."""
-        turn = self._turn if tries.takes_turns else 0
-        self._turn += tries.takes_turns
-        ready = [backend for backend in self._backends if backend.ready]
+        before = tries.before
+        if not tries.takes_turns:
+            turn = 0
+        elif before:
+            # That turn is taken; its next one is in the same place without it.
+            turn = self._backends.index(before)
+        else:
+            turn = next(self._turns)
+        ready = [b for b in self._backends if b.ready and b is not before]
         passed_over = [backend for backend in ready if backend.lacks(key)]
         for group in ([b for b in ready if b not in passed_over], passed_over):
             for place in range(len(group)):

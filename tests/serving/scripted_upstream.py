@@ -8,6 +8,7 @@ import grpc
 from grpc_running import Running
 
 from savedmodels.protos import predict_pb2
+from serving.grpc_options import GrpcOptions
 from serving.upstream import Upstream
 from serving.upstream_health import HealthOptions
 
@@ -62,16 +63,26 @@ class Backend(grpc.GenericRpcHandler):
 class Shim(Running):
     """A shim on an event loop of its own thread."""
 
+    grpc_engine = "native"
+
     async def _start(self, addresses, options):
         self.upstream = Upstream(
             addresses,
             timeout_s=5,
             on_change=lambda: None,
             options=HealthOptions(**{**QUICK, **options}),
+            grpc_options=GrpcOptions(engine=self.grpc_engine),
         )
         self.server = self.upstream.grpc_server()
         self.upstream.start()
         return await self.server.start("127.0.0.1", 0)
+
+    def lines(self):
+        """How many connections beside grpcio's are open, by server."""
+        return [
+            sum(line.is_open for line in backend.lines._open.values())
+            for backend in self.upstream._pool._backends
+        ]
 
     def counters(self):
         return self.upstream.readiness()["upstream"]
@@ -100,7 +111,7 @@ def scripted(count, **options):
             stack.callback(backend.stop)
         shim = Shim([backend.address for backend in backends], **options)
         stack.callback(shim.close)
-        while not all(shim.ready()):
+        while not all(shim.ready()) or not all(shim.lines()):
             threading.Event().wait(0.01)
         yield shim, backends
 

@@ -95,12 +95,8 @@ def test_an_engine_that_cannot_be_had_ends_the_start_with_one_line(tmp_path):
     "others",
     [["--upstream=a:1"], ["--model_base_path=m", "--engine=tensorflow_model_server"]],
 )
-def test_native_is_for_models_in_this_process(capsys, others):
-    with pytest.raises(SystemExit) as caught:
-        flags.parse(["--grpc_engine=native", *others])
-    assert caught.value.code == 2
-    assert "--grpc_engine=native answers from models in this" in capsys.readouterr().err
-    assert flags.parse(["--grpc_engine=auto", *others]).grpc.engine == "auto"
+def test_native_speaks_for_other_servers_too(others):
+    assert flags.parse(["--grpc_engine=native", *others]).grpc.engine == "native"
 
 
 def test_many_calls_at_once_on_one_connection_are_all_answered():

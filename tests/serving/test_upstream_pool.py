@@ -5,7 +5,8 @@ import time
 
 import grpc
 import pytest
-from scripted_upstream import PREDICT, RELOAD, predict, refusing, scripted
+from grpc_running import ENGINES
+from scripted_upstream import PREDICT, RELOAD, Shim, predict, refusing, scripted
 from server_process import soon
 
 from savedmodels.protos import get_model_metadata_pb2, predict_pb2
@@ -16,8 +17,14 @@ NOT_FOUND = refusing("NOT_FOUND", "Servable not found for request: Latest(m)")
 UNAVAILABLE = refusing("UNAVAILABLE", "upstream connect error")
 
 
+@pytest.fixture(scope="module", params=ENGINES, autouse=True)
+def grpc_engine(request):
+    Shim.grpc_engine = request.param
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def one():
+def one(grpc_engine):
     """A shim in front of one server."""
     with scripted(1) as (shim, (backend,)):
         yield shim, backend
@@ -444,3 +451,31 @@ def test_another_protocol_does_not_pass(one):
     backend.answers["/other.Service/Call"] = echo
     assert failure(shim, "/other.Service/Call").code() == grpc.StatusCode.UNIMPLEMENTED
     assert "/other.Service/Call" not in backend.calls
+
+
+def test_plain_calls_pass_while_the_event_loop_is_held_up(grpc_engine):
+    if grpc_engine != "native":
+        pytest.skip("grpcio lives on the event loop")
+    gate = threading.Event()
+    with scripted(2, probe_interval_s=30.0) as (shim, backends):
+        for backend in backends:
+            backend.answers[PREDICT] = echo
+        shim._loop.call_soon_threadsafe(gate.wait)
+        try:
+            answers = [shim.raw(PREDICT, b"abc")[0] for _ in range(4)]
+        finally:
+            gate.set()
+        assert answers == [b"abc"] * 4
+        assert [len(backend.calls) for backend in backends] == [2, 2]
+        numbers = shim.counters().values()
+        assert [(n["requests"], n["failures"]) for n in numbers] == [(2, 0), (2, 0)]
+
+
+def test_a_connection_that_closed_is_made_anew(one, grpc_engine):
+    shim, backend = one
+    backend.answers[PREDICT] = echo
+    (lines,) = [b.lines for b in shim.upstream._pool._backends]
+    lines.abandon("The test closes it.")
+    assert shim.raw(PREDICT, b"abc")[0] == b"abc"
+    soon(lambda: shim.lines() == [1])
+    assert shim.raw(PREDICT, b"abc")[0] == b"abc"
