@@ -77,9 +77,12 @@ predict: $(READY) ## ask the running server about INPUT (.png .jpg .npy .json .t
 	@$(if $(call needs,INPUT),)$(PYTHON) -m pipelines.predict $(call needs,MODEL) --input "$$INPUT" --server '$(HOST):$(PORT)' \
 	  $(call flag,--version,VERSION) $(call flag,--output,OUTPUT) $(call flag,--tile,TILE)
 
-score: $(READY) ## score INPUT (images, .npy, .txt, JSONL, TFRecord) into OUTPUT (.jsonl .csv) without a server; VERSION=
-	@$(PYTHON) -m pipelines.score $(call needs,MODEL) --input '$(call needs,INPUT)' --output '$(call needs,OUTPUT)' \
-	  --store '$(STORE)' $(call flag,--version,VERSION) $(call flag,--signature,SIGNATURE)
+score: $(READY) ## score INPUT (images, .npy, .txt, JSONL, CSV, Parquet, TFRecord, -) into OUTPUT (.jsonl .csv .parquet .tfrecord, shards-*.csv, a folder/, -); VERSION= LABEL= SIGNATURE= KEY= CARRY=a,b METRICS=1 TRUTH= MAX_ERRORS= RUNNER=local|upstream|DirectRunner|... UPSTREAM=host:port,... WORKERS= SHARD_ROWS= BATCH= BEAM="-- ..."
+	@$(if $(call needs,INPUT),)$(PYTHON) -m pipelines.score $(call needs,MODEL) --input "$$INPUT" --output '$(call needs,OUTPUT)' \
+	  --store '$(STORE)' $(call flag,--version,VERSION) $(call flag,--label,LABEL) $(call flag,--signature,SIGNATURE) \
+	  $(call flag,--key,KEY) $(call flag,--carry,CARRY) $(if $(METRICS),--metrics) $(call flag,--truth,TRUTH) \
+	  $(call flag,--max-errors,MAX_ERRORS) $(call flag,--runner,RUNNER) $(call flag,--upstream,UPSTREAM) \
+	  $(call flag,--workers,WORKERS) $(call flag,--shard-rows,SHARD_ROWS) $(call flag,--batch-size,BATCH) $(BEAM)
 
 bench: $(READY) ## measure the server beside others, for a MODEL of STORE (mnist_classifier); SECONDS= per cell, ROUNDS=, VERSION=
 	@$(PYTHON) -m pipelines.bench_serving '$(or $(MODEL),mnist_classifier)' --store '$(STORE)' $(call flag,--version,VERSION) \

@@ -27,7 +27,12 @@ class _Column:
     by_columns: bool  # Fortran order, whose rows do not lie together
 
 
-def read(path: pathlib.Path, signature: SignatureInfo) -> Iterator[Inputs]:
+def read(
+    path: pathlib.Path,
+    signature: SignatureInfo,
+    begin: int = 0,
+    end: int | None = None,
+) -> Iterator[Inputs]:
     """Yields the instances of a `.npy` or `.npz` file.
 
     Args:
@@ -35,6 +40,8 @@ def read(path: pathlib.Path, signature: SignatureInfo) -> Iterator[Inputs]:
             the batch axis each row is an instance, without it the array is one. An
             input whose last axis is 1 may come without that axis.
         signature: What the model takes.
+        begin: First row; above 0 only where `can_seek`.
+        end: Row after the last; None for all that there are.
 
     Yields:
         Alias to array, without the batch axis, in the input's dtype.
@@ -52,8 +59,9 @@ def read(path: pathlib.Path, signature: SignatureInfo) -> Iterator[Inputs]:
                 for alias, column in columns.items()
             }
             return
-        rows = {alias: _rows(column) for alias, column in columns.items()}
-        for _ in range(next(iter(columns.values())).shape[0]):
+        total = next(iter(columns.values())).shape[0]
+        rows = {alias: _rows(column, begin) for alias, column in columns.items()}
+        for _ in range(begin, total if end is None else end):
             yield {
                 alias: _fit(next(values), signature.inputs[alias])
                 for alias, values in rows.items()
@@ -66,6 +74,14 @@ def count(path: pathlib.Path, signature: SignatureInfo) -> int:
         columns = _open(path, signature, stack)
         batched = _check(columns, signature)
         return next(iter(columns.values())).shape[0] if batched else 1
+
+
+def can_seek(path: pathlib.Path) -> bool:
+    """Whether rows in the middle can be read without those before them."""
+    if path.suffix.lower() != ".npy":
+        return False
+    with path.open("rb") as file:
+        return not _header("The array", file).by_columns
 
 
 def _open(
@@ -154,12 +170,15 @@ def _fit(values: np.ndarray, info: TensorInfo) -> np.ndarray:
     return values if _inputs.fits(values.shape, info) else values[..., np.newaxis]
 
 
-def _rows(column: _Column) -> Iterator[np.ndarray]:
+def _rows(column: _Column, begin: int) -> Iterator[np.ndarray]:
     """The elements of the first axis."""
     if column.by_columns:
         yield from _whole(column)
         return
-    for row in range(column.shape[0]):
+    if begin:
+        size = math.prod(column.shape[1:]) * column.dtype.itemsize
+        column.file.seek(begin * size, 1)
+    for row in range(begin, column.shape[0]):
         yield _take(column, column.shape[1:], f"after {row} of {column.shape[0]} rows")
 
 

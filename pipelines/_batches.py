@@ -75,7 +75,7 @@ def batches(
             yield _stack(gathered)
             gathered, size = [], 0
         gathered.append(item)
-        size += sum(_bytes(array) for array in item.inputs.values())
+        size += size_of(item.inputs)
         full = size >= AUTO_BYTES if largest is None else False
         if full or len(gathered) >= (largest or AUTO_ROWS):
             yield _stack(gathered)
@@ -90,6 +90,11 @@ def _alike(first: Row, other: Row) -> bool:
         array.shape == other.inputs[alias].shape
         for alias, array in first.inputs.items()
     )
+
+
+def size_of(inputs: Inputs) -> int:
+    """Returns the bytes of inputs, those of strings included."""
+    return sum(_bytes(array) for array in inputs.values())
 
 
 def _bytes(array: np.ndarray) -> int:

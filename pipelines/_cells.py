@@ -43,7 +43,7 @@ def csv_rows(alias: str, array: np.ndarray, info: TensorInfo) -> list[list[str]]
     if size is None and math.prod(array.shape[1:]) != 1:
         return [[text] for text in json_rows(alias, array)]
     if array.dtype == object:
-        tokens = [_text(alias, value) for value in array.reshape(-1).tolist()]
+        tokens = [text(alias, value) for value in array.reshape(-1).tolist()]
     else:
         tokens = _json_tokens(alias, array)
     size = 1 if size is None else size
@@ -55,6 +55,11 @@ def csv_lines(rows: Iterable[Sequence[object]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
+
+
+def json_text(value: object) -> str:
+    """Returns anything as JSON."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _columns(info: TensorInfo) -> int | None:
@@ -89,7 +94,8 @@ def _json_string(alias: str, value: bytes) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _text(alias: str, value: bytes) -> str:
+def text(alias: str, value: bytes) -> str:
+    """Returns bytes as text, or as base64 where they are none."""
     text = _utf8(alias, value)
     return base64.b64encode(value).decode() if text is None else text
 

@@ -1,7 +1,8 @@
 """How an encoded image, or a tf.Example, becomes the inputs of a signature."""
 
 import io
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import PIL.Image
@@ -16,6 +17,7 @@ from serving.servable import SignatureInfo, TensorInfo
 # TF Serving's own rule: a signature that takes tf.Examples has this one input.
 EXAMPLES_ALIAS = "inputs"
 ENCODED_FEATURE = "image/encoded"
+_ENCODED = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 Note = Callable[[str, str], None]  # what about, and the message; told once for each
 
@@ -116,8 +118,9 @@ def from_example(serialized: bytes, signature: SignatureInfo, note: Note) -> Inp
     """Returns one instance from a serialized tf.Example.
 
     Args:
-        serialized: A tf.Example whose features are named as the inputs; one that an
-            image can fill may be an encoded image, also as `image/encoded`. Features
+        serialized: A tf.Example whose features are named as the inputs; one of numbers
+            may be their bytes, as `tf.io.decode_raw` takes them; one that an image can
+            fill may be an encoded image, also as `image/encoded`. Features
             that no input is named after are left alone. An only input `inputs` of
             strings takes the tf.Example as it is.
         signature: What the model takes.
@@ -132,11 +135,27 @@ def from_example(serialized: bytes, signature: SignatureInfo, note: Note) -> Inp
     """
     if takes_examples(signature):
         return {EXAMPLES_ALIAS: np.array(serialized, dtype=object)}
+    return from_features(features(serialized), signature, note)
+
+
+def features(serialized: bytes) -> dict[str, feature_pb2.Feature]:
+    """Returns the features of a tf.Example by name.
+
+    Raises:
+        UnreadableError: The bytes are no tf.Example.
+    """
     try:
-        features = example_pb2.Example.FromString(serialized).features.feature
+        found = example_pb2.Example.FromString(serialized).features.feature
     except DecodeError as error:
         raise UnreadableError("The record is not a tf.Example.") from error
-    found = {name: features[name] for name in features}
+    return dict(found)
+
+
+def from_features(
+    features: Mapping[str, feature_pb2.Feature], signature: SignatureInfo, note: Note
+) -> Inputs:
+    """Returns one instance from the features of a tf.Example; see `from_example`."""
+    found = dict(features)
     image = image_alias(signature)
     if image is not None and image not in found and ENCODED_FEATURE in found:
         found[image] = found[ENCODED_FEATURE]
@@ -170,6 +189,10 @@ def _from_feature(
     """The values of one feature in the shape and dtype of the input."""
     info = signature.inputs[alias]
     strings = feature.bytes_list.value
+    if len(strings) == 1 and not _inputs.is_string(info):
+        raw = from_raw(strings[0], info)
+        if raw is not None:
+            return raw
     if is_image and len(strings) == 1:
         return from_image(strings[0], alias, info, note)
     if _inputs.is_string(info) != bool(strings):
@@ -184,18 +207,32 @@ def _from_feature(
         values = np.array(feature.float_list.value, dtype=np.float32)
         flat = _inputs.numbers(values, alias, info)
     else:
-        values = np.array(feature.int64_list.value, dtype=np.int64)
+        # From a list: the field itself would be asked for each value by itself.
+        values = np.array(feature.int64_list.value[:], dtype=np.int64)
         flat = _inputs.numbers(values, alias, info)
-    return _shaped(flat, alias, info)
+    return _inputs.shaped(flat, alias, info)
 
 
-def _shaped(flat: np.ndarray, alias: str, info: TensorInfo) -> np.ndarray:
-    """`flat` in the input's inner shape, of which one axis may be of any size."""
-    inner = (-1,) if info.shape is None else info.shape[1:]
-    try:
-        return flat.reshape([-1 if size is None else size for size in inner])
-    except ValueError:
-        raise MismatchError(
-            f"`{alias}` must be {_inputs.describe_tensor(info)}. "
-            f"Received: a feature of {flat.size} values."
-        ) from None
+def from_raw(data: bytes, info: TensorInfo) -> np.ndarray | None:
+    """Returns numbers from their bytes, as `tf.io.decode_raw` does.
+
+    Args:
+        data: Little-endian values of the input's dtype.
+        info: An input of fixed shape, with an axis beside the batch: four letters
+            are not to be taken for a number.
+
+    Returns:
+        The instance; None where the bytes are not exactly as many as it takes, or are
+        an encoded image.
+    """
+    inner = (None,) if info.shape is None else info.shape[1:]
+    sizes = [size for size in inner if size is not None]
+    if (
+        not inner
+        or len(sizes) < len(inner)
+        or len(data) != math.prod(sizes) * info.dtype.itemsize
+    ):
+        return None
+    if data.startswith(_ENCODED) or info.dtype.kind not in "biuf":
+        return None
+    return np.frombuffer(data, info.dtype.newbyteorder("<")).reshape(sizes)

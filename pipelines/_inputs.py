@@ -136,7 +136,7 @@ def from_json(value: Any, signature: SignatureInfo) -> Inputs:
         value = {next(iter(signature.inputs)): value}
     check_aliases(value, signature)
     return {
-        alias: _from_json_value(item, alias, signature.inputs[alias])
+        alias: from_json_value(item, alias, signature.inputs[alias])
         for alias, item in value.items()
     }
 
@@ -152,7 +152,8 @@ def check_aliases(found: Mapping[str, Any], signature: SignatureInfo) -> None:
         )
 
 
-def _from_json_value(value: Any, alias: str, info: TensorInfo) -> np.ndarray:
+def from_json_value(value: Any, alias: str, info: TensorInfo) -> np.ndarray:
+    """Returns one instance of one input; see `from_json`."""
     try:
         array = json_tensor.tensor(value, info)
     except ServingError as error:
@@ -189,6 +190,21 @@ def numbers(array: np.ndarray, alias: str, info: TensorInfo) -> np.ndarray:
     raise MismatchError(
         f"`{alias}` must be {describe_tensor(info)}. Received: {received}."
     )
+
+
+def shaped(flat: np.ndarray, alias: str, info: TensorInfo) -> np.ndarray:
+    """Returns flat values in the input's inner shape, one axis of which may be free.
+
+    Raises:
+        MismatchError: They are too many, or too few.
+    """
+    inner = (-1,) if info.shape is None else info.shape[1:]
+    try:
+        return flat.reshape([-1 if size is None else size for size in inner])
+    except ValueError:
+        raise MismatchError(
+            f"`{alias}` must be {describe_tensor(info)}. Received: {flat.size} values."
+        ) from None
 
 
 def check_shape(shape: tuple[int, ...], alias: str, info: TensorInfo) -> None:

@@ -1,49 +1,52 @@
-"""The scores of a run as a file, for programs (`.jsonl`) or spreadsheets (`.csv`).
+"""The scores of one file, and the list of what was refused beside it.
 
-JSONL   a line an instance: `{"key": "7.png", "class_id": 7, "scores": [0.01, ...]}`
-CSV     a row an instance: `key,class_id,scores_0,scores_1,...`; an output of one value
-        has one column, a vector of fixed length one for each element, and any other
-        shape is JSON text in one column
-
-Floats have the fewest digits that read back as the same value of their dtype. `NaN` and
-`Infinity` are bare words, as in TF Serving's REST answers. Strings are text; bytes that
-are not UTF-8, and outputs whose alias ends with `_bytes`, are base64: in JSONL as
-`{"b64": "..."}`, in CSV bare.
+What a row looks like in each format stands in `pipelines/_formats.py`.
 """
 
 import json
 import math
 import pathlib
+import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from pipelines import _cells, _inputs
+from pipelines import _formats, _inputs
 from pipelines._atomic import AtomicFile
+from pipelines._formats import Columns
 from pipelines._sources import Refusal
 from savedmodels.errors import MaaskitError, UsageError
 from serving.servable import SignatureInfo, TensorInfo
 
-_FORMATS = (".jsonl", ".csv")
+STDOUT = pathlib.Path("-")
 
 
-def check_path(path: pathlib.Path) -> None:
-    """Raises UsageError unless scores can be written to a file of that name."""
-    if path.suffix.lower() not in _FORMATS:
+def columns(
+    signature: SignatureInfo, carried: Sequence[str] = (), types: Sequence[str] = ()
+) -> Columns:
+    """Returns what a row of scores holds, the outputs of one value first.
+
+    Args:
+        signature: Names the outputs and tells which are vectors of fixed length.
+        carried: Names of columns that go along.
+        types: pyarrow's names of their types; `string` where there is none.
+
+    Raises:
+        UsageError: An output has the name of a column that goes along.
+    """
+    both = sorted(set(carried) & set(signature.outputs))
+    if both:
         raise UsageError(
-            f"The ending of the output chooses its format. Expected .jsonl or .csv. "
-            f"Received: {path}."
+            "What is carried along cannot have the name of an output. Expected other "
+            f"names than {', '.join(signature.outputs)}. Received: {', '.join(both)}."
         )
-    if path.is_dir():
-        raise UsageError(
-            f"The output is a folder. Expected the name of a file in it. "
-            f"Received: {path}."
-        )
-
-
-def errors_path(path: pathlib.Path) -> pathlib.Path:
-    """Returns where the refused instances of an output are listed."""
-    return path.with_name(f"{path.name}.errors.jsonl")
+    key = "key"
+    while key in signature.outputs or key in carried:
+        key = f"_{key}"
+    types = [*types, *["string"] * (len(carried) - len(types))]
+    outputs = dict(sorted(signature.outputs.items(), key=_size))
+    return Columns(key, carried, types, outputs)
 
 
 class ScoresFile:
@@ -52,38 +55,39 @@ class ScoresFile:
     Attributes:
         written: Instances with scores so far.
         refused: Instances without so far.
+        size: Bytes of the scores, once they are published.
+        sha256: Of the scores, once they are published.
     """
 
-    def __init__(self, path: pathlib.Path, signature: SignatureInfo) -> None:
+    def __init__(
+        self,
+        path: pathlib.Path,
+        row: Columns,
+        errors: pathlib.Path,
+        *,
+        header: bool = True,
+    ) -> None:
         """Starts the file.
 
         Args:
-            path: Ends in `.jsonl` or `.csv`.
-            signature: Names the outputs and tells which are vectors of fixed length.
+            path: Its ending chooses the format; `STDOUT` is written to at once.
+            row: What a row holds.
+            errors: The list of what is refused; written if there is anything.
+            header: Whether a CSV file begins with the names of the columns.
 
         Raises:
-            UsageError: `path` has another ending, or is a folder.
+            UsageError: `path` has another ending.
             MaaskitError: The folder cannot be written to.
         """
-        check_path(path)
-        self.written = 0
-        self.refused = 0
+        self.written = self.refused = self.size = 0
+        self.sha256 = ""
         self.path = path
-        self._key = "key"
-        while self._key in signature.outputs:
-            self._key = f"_{self._key}"
-        # One value first, long vectors last: that is what a person looks for.
-        self._infos = dict(sorted(signature.outputs.items(), key=_size))
-        self._is_csv = path.suffix.lower() == ".csv"
-        self._file = AtomicFile(path)
+        self._errors_path = errors
+        self._row = row
+        name = "jsonl" if path == STDOUT else _formats.of(path)
+        self._file = _Stdout() if path == STDOUT else AtomicFile(path)
         self._errors: AtomicFile | None = None
-        if self._is_csv:
-            names = [
-                name
-                for alias, info in self._infos.items()
-                for name in _cells.column_names(alias, info)
-            ]
-            self._file.write(_cells.csv_lines([[self._key, *names]]))
+        self._format = _formats.create(name, self._file, row, header)
 
     def __enter__(self) -> "ScoresFile":
         return self
@@ -93,26 +97,31 @@ class ScoresFile:
         if self._errors is not None:
             self._errors.discard()
 
-    def write(self, keys: Sequence[object], outputs: Mapping[str, np.ndarray]) -> None:
+    def write(
+        self,
+        keys: Sequence[object],
+        outputs: Mapping[str, np.ndarray],
+        carried: Sequence[Sequence[Any]] | None = None,
+    ) -> None:
         """Appends the answers to one batch.
 
         Args:
             keys: One for each instance.
             outputs: Alias to array, whose first axis is the instances.
+            carried: For each instance the values that go along; None for none.
 
         Raises:
             MaaskitError: An output has not one entry for each instance, or the disk
                 is full.
         """
-        for alias, info in self._infos.items():
+        for alias, info in self._row.outputs.items():
             shape = outputs[alias].shape
             if shape[:1] != (len(keys),) or not _inputs.fits(shape[1:], info):
                 raise MaaskitError(
                     f"Output `{alias}` must be {_inputs.describe_tensor(info)} for a "
                     f"batch of {len(keys)}. Received: shape {list(shape)}."
                 )
-        write = self._csv if self._is_csv else self._jsonl
-        self._file.write(write(keys, outputs))
+        self._format.write(keys, carried or [()] * len(keys), outputs)
         self.written += len(keys)
 
     def refuse(self, refusal: Refusal) -> None:
@@ -121,11 +130,13 @@ class ScoresFile:
         Raises:
             MaaskitError: The disk is full.
         """
-        if self._errors is None:
-            self._errors = AtomicFile(errors_path(self.path))
-        line = {"file": refusal.file, "row": refusal.row, "reason": refusal.reason}
-        self._errors.write(json.dumps(line, ensure_ascii=False) + "\n")
         self.refused += 1
+        if self.path == STDOUT:
+            print(f"refused: {error_line(refusal)}", end="", file=sys.stderr)
+            return
+        if self._errors is None:
+            self._errors = AtomicFile(self._errors_path)
+        self._errors.write(error_line(refusal).encode())
 
     def publish(self) -> None:
         """Gives the files their names; a list of an earlier run goes away.
@@ -133,32 +144,36 @@ class ScoresFile:
         Raises:
             MaaskitError: The disk is full, or fails.
         """
+        self._format.close()
+        self.size, self.sha256 = self._file.size, self._file.sha256
         # The list first: whoever finds the scores finds what is missing in them too.
         if self._errors is not None:
             self._errors.publish()
         self._file.publish()
-        if self._errors is None:
-            errors_path(self.path).unlink(missing_ok=True)
+        if self._errors is None and self.path != STDOUT:
+            self._errors_path.unlink(missing_ok=True)
 
-    def _jsonl(self, keys: Sequence[object], outputs: Mapping[str, np.ndarray]) -> str:
-        names = [json.dumps(name, ensure_ascii=False) for name in self._infos]
-        columns = [_cells.json_rows(alias, outputs[alias]) for alias in self._infos]
-        return "".join(
-            f'{{"{self._key}": {json.dumps(key, ensure_ascii=False)}, '
-            + ", ".join(f"{n}: {v}" for n, v in zip(names, values, strict=True))
-            + "}\n"
-            for key, *values in zip(keys, *columns, strict=True)
-        )
 
-    def _csv(self, keys: Sequence[object], outputs: Mapping[str, np.ndarray]) -> str:
-        columns = [
-            _cells.csv_rows(alias, outputs[alias], info)
-            for alias, info in self._infos.items()
-        ]
-        return _cells.csv_lines(
-            [key, *(cell for cells in row for cell in cells)]
-            for key, *row in zip(keys, *columns, strict=True)
-        )
+def error_line(refusal: Refusal) -> str:
+    """Returns a refusal as a line of the list."""
+    line = {"file": refusal.file, "row": refusal.row, "reason": refusal.reason}
+    return json.dumps(line, ensure_ascii=False) + "\n"
+
+
+class _Stdout:
+    """Standard output in the place of an `AtomicFile`."""
+
+    size = 0
+    sha256 = ""
+
+    def write(self, data: bytes) -> int:
+        return sys.stdout.buffer.write(data)
+
+    def publish(self) -> None:
+        sys.stdout.buffer.flush()
+
+    def discard(self) -> None:
+        pass
 
 
 def _size(output: tuple[str, TensorInfo]) -> float:

@@ -37,11 +37,12 @@ class Progress:
         note: Tells of a change on the way without tearing the bar.
     """
 
-    def __init__(self, total: int, unit: str) -> None:
+    def __init__(self, total: int | None, unit: str) -> None:
         """Starts the clock.
 
         Args:
-            total: Rows expected; if there turn out to be more, the bar just grows.
+            total: Rows expected; if there turn out to be more, the bar just grows. None
+                where nobody knows.
             unit: What is counted, in the plural.
         """
         self._total = total
@@ -77,9 +78,9 @@ class Progress:
         elif time.monotonic() - self._told >= _SECONDS_BETWEEN_LINES:
             self._told = time.monotonic()
             speed = self._done / self.seconds
-            left = max(self._total - self._done, 0) / speed
-            print(
-                f"{self._done:,} of {self._total:,} {self._unit}, "
-                f"{speed:,.0f} {self._unit}/s, {left:,.0f} s left",
-                file=sys.stderr,
-            )
+            line = f"{self._done:,} {self._unit}, {speed:,.0f} {self._unit}/s"
+            if self._total is not None:
+                left = max(self._total - self._done, 0) / speed
+                line = f"{self._done:,} of {self._total:,} {self._unit}, "
+                line += f"{speed:,.0f} {self._unit}/s, {left:,.0f} s left"
+            print(line, file=sys.stderr)

@@ -17,8 +17,8 @@ import numpy as np
 from pipelines._batches import Batch, ahead, batches
 from pipelines._inputs import Inputs
 from pipelines._outputs import ScoresFile
-from pipelines._progress import Progress
 from pipelines._sources import Refusal, Row
+from pipelines._tally import Tally
 from savedmodels.errors import MaaskitError
 from serving.errors import ServingError
 
@@ -47,7 +47,10 @@ class Answer:
 
 
 def answers(
-    servable: Runs, signature_name: str, read: Iterable[Batch | Refusal]
+    servable: Runs,
+    signature_name: str,
+    read: Iterable[Batch | Refusal],
+    threads: int | None = None,
 ) -> Iterator[Answer | Refusal]:
     """Yields the answers to batches, in their order, several running at once.
 
@@ -58,8 +61,15 @@ def answers(
         servable: Answers; its `run` is called from several threads.
         signature_name: Signature.
         read: Batches and refusals; the next ones are made ready in a thread.
+        threads: Batches run at once; None for as many as there are cores. 0 reads and
+            runs in turn, in this thread: where each core has a shard of its own,
+            threads would only take the interpreter's lock from each other.
     """
-    threads = min(os.cpu_count() or 1, _MOST_THREADS)
+    if threads == 0:
+        for item in read:
+            yield from _run(servable, signature_name, item)
+        return
+    threads = threads or min(os.cpu_count() or 1, _MOST_THREADS)
     pending: collections.deque[futures.Future[list[Answer | Refusal]]]
     pending = collections.deque()
     with futures.ThreadPoolExecutor(threads, "score") as pool:
@@ -96,13 +106,30 @@ def _part(batch: Batch, rows: slice) -> Batch:
     return Batch(batch.rows[rows], inputs)
 
 
+class Listener:
+    """Is told how far a run is; this one does not care."""
+
+    def scored(self, rows: int) -> None:
+        """So many more instances have scores."""
+
+    def refused(self, refusal: Refusal) -> None:
+        """One more instance has none."""
+
+    def note(self, about: str, message: str) -> None:
+        """Something is changed on the way."""
+
+
 def score(
     servable: Runs,
     signature_name: str,
     items: Iterable[Row | Refusal],
     output: ScoresFile,
-    progress: Progress,
+    listener: Listener,
     largest: int | None = None,
+    *,
+    threads: int | None = None,
+    carried: int = 0,
+    tally: Tally | None = None,
 ) -> None:
     """Scores every instance and publishes the file.
 
@@ -111,22 +138,29 @@ def score(
         signature_name: Signature.
         items: What is read, in a thread of its own.
         output: Takes scores and refusals; published at the end.
-        progress: Counts instances.
+        listener: Is told how far it is.
         largest: As for `batches`.
+        threads: As for `answers`.
+        carried: How many of the values that rows bring along go into the output.
+        tally: Sums up what was answered.
 
     Raises:
         MaaskitError: The output cannot be written; or, which would be a bug, an
             instance was lost on the way. Nothing is published then.
     """
     read = _Counted(items)
-    for answer in answers(servable, signature_name, batches(read, largest)):
+    made = batches(read, largest)
+    for answer in answers(servable, signature_name, made, threads):
         if isinstance(answer, Refusal):
             output.refuse(answer)
-            progress.add(1)
-        else:
-            rows = answer.batch.rows
-            output.write([row.key for row in rows], answer.outputs)
-            progress.add(len(rows))
+            listener.refused(answer)
+            continue
+        rows = answer.batch.rows
+        extra = [row.carried[:carried] for row in rows]
+        output.write([row.key for row in rows], answer.outputs, extra)
+        if tally is not None:
+            tally.add(answer.batch, answer.outputs)
+        listener.scored(len(rows))
     if read.count != output.written + output.refused:
         raise MaaskitError(
             f"Instances were lost: {read.count} were read, {output.written} written "

@@ -9,14 +9,19 @@ import glob
 import itertools
 import os
 import pathlib
-from collections.abc import Collection, Iterator
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
-from pipelines import _inputs, _readers
+from pipelines import _files, _inputs, _lines, _readers
 from pipelines._images import Note
 from pipelines._inputs import Inputs, MismatchError, UnreadableError
+from pipelines._lines import Stdin
+from pipelines._reading import Item, Reading, Span, Wanted
 from savedmodels.errors import UsageError
 from serving.servable import SignatureInfo
 
+STDIN = "-"
 PREVIEWED = 100  # instances looked at to tell a mismatch from a few bad ones
 
 
@@ -25,18 +30,21 @@ class Row:
     """One instance.
 
     Attributes:
-        key: What its scores are found by: the file's name for an image, `id` of a JSON
-            object, else the row, with the file's name before it if there are several.
+        key: What its scores are found by: the file's name for an image, the column
+            `id` or another that was asked for, else the row, with the file's name
+            before it if there are several.
         file: The file's name, relative to the folder that was asked for.
         row: 0-based position in the file, which for `.jsonl` is the line; None for an
             image.
         inputs: Alias to array, without the batch axis.
+        carried: The values of the columns that were asked for.
     """
 
     key: str | int | float
     file: str
     row: int | None
     inputs: Inputs
+    carried: tuple[Any, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,23 +70,38 @@ class Source:
         root: The folder that all files lie in.
         files: Their names relative to `root`, sorted.
         others: Number of files left out because of their ending.
+        stdin: JSON lines that take the place of the only file, `-`.
     """
 
     root: pathlib.Path
     files: list[str]
     others: int
+    stdin: Stdin | None = None
+
+    @property
+    def several(self) -> bool:
+        """Whether rows need the name of their file to be told apart."""
+        return len(self.files) > 1
+
+    def path(self, name: str) -> pathlib.Path:
+        """Where a file lies; standard input has the name of what it holds."""
+        return pathlib.Path("-.jsonl") if self.stdin else self.root / name
 
 
 def find(pattern: str, leave_out: Collection[pathlib.Path] = ()) -> Source:
     """Finds the files that `pattern` names.
 
     Args:
-        pattern: A file, a folder, or a pattern with `*`, `?`, `[...]` or `**`.
-        leave_out: Files that are not input although they match, as the output is.
+        pattern: A file, a folder, a pattern with `*`, `?`, `[...]` or `**`, or `-` for
+            JSON lines on standard input.
+        leave_out: Files and folders that are not input although they match, as the
+            output is.
 
     Raises:
         UsageError: There is no such file, or none of a kind that can be read.
     """
+    if pattern == STDIN:
+        return Source(pathlib.Path(), [STDIN], 0, Stdin(sys.stdin.buffer))
     if os.path.isfile(pattern):
         names = [pattern]
     elif os.path.isdir(pattern):
@@ -96,15 +119,17 @@ def find(pattern: str, leave_out: Collection[pathlib.Path] = ()) -> Source:
     files = [
         name
         for name in names
-        if _readers.kind(name) and os.path.realpath(name) not in left_out
+        if _files.kind(name)
+        and os.path.realpath(name) not in left_out
+        and os.path.realpath(os.path.dirname(name)) not in left_out
     ]
     if os.path.isdir(pattern):
         # Beside anything else a text says something about it, as a list of labels.
-        others = [name for name in files if _readers.kind(name) != "text"]
+        others = [name for name in files if _files.kind(name) != "text"]
         files = others or files
     if not files:
         raise UsageError(
-            f"No file is of a known kind. Expected endings: {_readers.ENDINGS}. "
+            f"No file is of a known kind. Expected endings: {_files.ENDINGS}. "
             f"Received: {names[0]}{', ...' if len(names) > 1 else ''}."
         )
     root = pattern if os.path.isdir(pattern) else _common_folder(files)
@@ -127,7 +152,11 @@ def _common_folder(files: list[str]) -> str:
 
 
 def read(
-    source: Source, signature: SignatureInfo, note: Note
+    source: Source,
+    signature: SignatureInfo,
+    note: Note,
+    wanted: Wanted = Wanted(),  # noqa: B008 -- it cannot be changed
+    spans: Sequence[Span] | None = None,
 ) -> Iterator[Row | Refusal]:
     """Yields every instance of every file, or why there is none.
 
@@ -135,31 +164,32 @@ def read(
         source: The files.
         signature: What the model takes.
         note: Told once what is changed on the way, as the size of images.
+        wanted: What is taken beside the inputs.
+        spans: Parts of files, in their order; None for all files as a whole.
     """
-    for name in source.files:
-        yield from _read_file(source, name, signature, note)
+    for span in map(Span, source.files) if spans is None else spans:
+        reading = Reading(source.path(span.file), span, signature, note, wanted)
+        yield from _read_span(source, reading)
 
 
-def _read_file(
-    source: Source, name: str, signature: SignatureInfo, note: Note
-) -> Iterator[Row | Refusal]:
-    is_image = _readers.kind(name) == "image"
+def _read_span(source: Source, reading: Reading) -> Iterator[Row | Refusal]:
+    is_image = _files.kind(reading.path.name) == "image"
     # Names that are not UTF-8 could not be written down.
+    name = reading.span.file
     file = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    several = len(source.files) > 1
-    row = -1
+    row = reading.span.row - 1
     try:
-        for row, item in enumerate(_readers.read(source.root / name, signature, note)):
+        for row, item in enumerate(_items(source, reading), reading.span.row):
             place = None if is_image else row
             if isinstance(item, Exception):
                 yield Refusal(file, place, str(item))
             elif item is not None:
-                key, inputs = item
+                key = item.key
                 if key is None and is_image:
                     key = file
                 elif key is None:
-                    key = f"{file}:{row}" if several else row
-                yield Row(key, file, place, inputs)
+                    key = f"{file}:{row}" if source.several else row
+                yield Row(key, file, place, item.inputs, item.carried)
     except (MismatchError, UnreadableError) as error:
         yield Refusal(file, None if is_image else row + 1, str(error))
     except OSError as error:
@@ -167,7 +197,17 @@ def _read_file(
         yield Refusal(file, None if is_image else row + 1, reason)
 
 
-def preview(source: Source, signature: SignatureInfo) -> None:
+def _items(source: Source, reading: Reading) -> Iterator[Item]:
+    if source.stdin is None:
+        return _readers.read(reading)
+    return _lines.from_lines(source.stdin, reading)
+
+
+def preview(
+    source: Source,
+    signature: SignatureInfo,
+    wanted: Wanted = Wanted(),  # noqa: B008 -- it cannot be changed
+) -> None:
     """Looks at the first instances of each kind of file, before any work is done.
 
     A few bad instances are refused one by one on the way. But if not one of the first
@@ -176,9 +216,15 @@ def preview(source: Source, signature: SignatureInfo) -> None:
     Raises:
         MismatchError: Says what the signature takes and what was found.
     """
-    first = {_readers.kind(name): name for name in reversed(source.files)}
+    first = {_files.kind(name): name for name in reversed(source.files)}
     for name in reversed(first.values()):
-        mismatch = _first_mismatch(source.root / name, signature)
+        path = source.path(name)
+        reading = Reading(path, Span(name), signature, lambda about, text: None, wanted)
+        if source.stdin is None:
+            mismatch = _first_mismatch(_readers.read(reading))
+        else:
+            head = source.stdin.head(PREVIEWED)
+            mismatch = _first_mismatch(_lines.from_lines(head, reading))
         if mismatch is not None:
             raise MismatchError(
                 f"`{name}` does not fit the signature, which takes "
@@ -186,13 +232,10 @@ def preview(source: Source, signature: SignatureInfo) -> None:
             )
 
 
-def _first_mismatch(
-    path: pathlib.Path, signature: SignatureInfo
-) -> MismatchError | None:
+def _first_mismatch(items: Iterator[Item]) -> MismatchError | None:
     """Why none of the first instances fits; None if one does, or all are damaged."""
     first = None
     try:
-        items = _readers.read(path, signature, lambda about, message: None)
         for item in itertools.islice(items, PREVIEWED):
             if isinstance(item, tuple):
                 return None
@@ -203,8 +246,3 @@ def _first_mismatch(
     except (UnreadableError, OSError):
         pass  # `read` tells of it.
     return first
-
-
-def count(source: Source, signature: SignatureInfo) -> int:
-    """Returns how many instances there seem to be, for the progress bar."""
-    return sum(_readers.count(source.root / name, signature) for name in source.files)

@@ -19,9 +19,10 @@ from pipelines import (
     _batches,
     _boxes,
     _cli,
+    _files,
     _images,
     _inputs,
-    _readers,
+    _lines,
     _requests,
     _scorer,
     _sources,
@@ -126,9 +127,9 @@ def _is_typed(given: str, signature: SignatureInfo) -> bool:
     # A mistyped name is told, and not asked about: it has an ending, or folders and no
     # space. A date has slashes too, and begins with a digit.
     in_folders = "/" in given and " " not in given and not given[0].isdigit()
-    is_name = _readers.kind(given) or in_folders
+    is_name = _files.kind(given) or in_folders
     there = os.path.exists(given) or (glob.has_magic(given) and glob.glob(given))
-    return bool(_readers.text_alias(signature)) and not is_name and not there
+    return bool(_lines.text_alias(signature)) and not is_name and not there
 
 
 def _finds_objects(given: str, signature: SignatureInfo) -> bool:
@@ -136,13 +137,13 @@ def _finds_objects(given: str, signature: SignatureInfo) -> bool:
     takes = _boxes.are_given(signature.outputs) and _images.image_alias(signature)
     return (
         bool(takes)
-        and _readers.kind(given) in (None, "image")
+        and _files.kind(given) in (None, "image")
         and (pathlib.Path(given).suffix.lower() != ".json")
     )
 
 
 def _check_drawable(source: _sources.Source, output: pathlib.Path | None) -> None:
-    kinds = {_readers.kind(name) for name in source.files}
+    kinds = {_files.kind(name) for name in source.files}
     if kinds != {"image"} or (output is not None and len(source.files) > 1):
         raise UsageError(
             f"These files cannot be looked at together. Expected "
@@ -168,7 +169,7 @@ def _drawn(
 
 def _typed(given: str, signature: SignatureInfo) -> Row:
     """The only instance, with the text itself as its name."""
-    alias = _readers.text_alias(signature) or ""
+    alias = _lines.text_alias(signature) or ""
     text = os.fsencode(given)
     key = text.decode("utf-8", "replace")
     return Row(key, key, None, {alias: np.array(text, object)})
@@ -212,7 +213,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         required=True,
         help="file, folder or quoted pattern of files that end in "
-        f"{_readers.ENDINGS}, or a .json file: instances, or a whole REST request; "
+        f"{_files.ENDINGS}, or a .json file: instances, or a whole REST request; "
         "or a text, for a model that takes one",
     )
     parser.add_argument(

@@ -46,20 +46,31 @@ def read(file: BinaryIO) -> Iterator[bytes | None]:
         yield data if _FOOTER.unpack(footer)[0] == masked_crc32c(data) else None
 
 
-def count(file: BinaryIO) -> int:
-    """Returns the number of whole records, by stepping over their data.
+def places(file: BinaryIO) -> Iterator[int]:
+    """Yields where each record begins, by stepping over their data.
 
     Args:
         file: Opened for reading bytes, at the start of a record; must be seekable.
+            What is wrong with it ends the list: `read` tells of it, where that can
+            also be written down.
     """
-    records = 0
+    place = file.tell()
     try:
         while header := file.read(_HEADER.size):
-            file.seek(_data_length(header) + _FOOTER.size, 1)
-            records += 1
+            length = _data_length(header) + _FOOTER.size
+            yield place
+            place = file.seek(length, 1)
     except TFRecordError:
-        pass  # `read` tells of it, where it can also be written down.
-    return records
+        return
+
+
+def is_header(start: bytes) -> bool:
+    """Whether the first 12 bytes of a file are the length of a record."""
+    try:
+        _data_length(start)
+    except TFRecordError:
+        return False
+    return True
 
 
 def framed(data: bytes) -> bytes:

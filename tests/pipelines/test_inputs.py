@@ -244,7 +244,7 @@ def test_an_only_input_named_inputs_takes_the_example_whole():
     ("serialized", "told"),
     [
         (example(y=[1.0, 2.0]), "Received: `y`"),
-        (example(x=[1.0]), r"float32 \[batch, 2\]. Received: a feature of 1 values"),
+        (example(x=[1.0]), r"float32 \[batch, 2\]. Received: 1 values"),
         (example(x=[b"1", b"2"]), "Received: a feature of bytes_list"),
         (b"", "Received: none"),
     ],

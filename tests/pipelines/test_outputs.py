@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from scoring_parts import info, signature
 
-from pipelines import _outputs
+from pipelines import _formats, _outputs
 from pipelines._atomic import AtomicFile
 from pipelines._outputs import ScoresFile
 from pipelines._sources import Refusal
 from savedmodels.errors import MaaskitError, UsageError
+from serving.servable import SignatureInfo
 
 CLASSIFIER = signature(
     {"x": info("float32", None)},
@@ -30,8 +31,13 @@ SCORES = {
 }
 
 
+def scores_file(path: pathlib.Path, given: SignatureInfo) -> ScoresFile:
+    errors = path.with_name(f"{path.name}.errors.jsonl")
+    return ScoresFile(path, _outputs.columns(given), errors)
+
+
 def write(path: pathlib.Path, given: object, *batches: object) -> pathlib.Path:
-    with ScoresFile(path, given) as output:
+    with scores_file(path, given) as output:
         for keys, outputs in batches:
             output.write(keys, outputs)
         output.publish()
@@ -149,15 +155,14 @@ def test_an_output_of_another_shape_than_promised_stops(tmp_path, shape):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("name", ["s.txt", "s", "s.json", "folder.csv"])
+@pytest.mark.parametrize("name", ["s.txt", "s", "s.json", "s.parquet.gz"])
 def test_the_ending_chooses_the_format(tmp_path, name):
-    (tmp_path / "folder.csv").mkdir()
     with pytest.raises(UsageError, match="Received: .*"):
-        _outputs.check_path(tmp_path / name)
+        _formats.of(tmp_path / name)
 
 
 def test_refused_rows_are_listed_beside_the_scores(tmp_path):
-    with ScoresFile(tmp_path / "s.jsonl", CLASSIFIER) as output:
+    with scores_file(tmp_path / "s.jsonl", CLASSIFIER) as output:
         output.refuse(Refusal("ä.png", None, "It is damaged."))
         output.refuse(Refusal("x.npy", 3, "It does not fit."))
         output.publish()
@@ -173,7 +178,7 @@ def test_refused_rows_are_listed_beside_the_scores(tmp_path):
 def test_nothing_is_seen_before_publish_and_nothing_is_left_without_it(tmp_path):
     path = write(tmp_path / "s.jsonl", CLASSIFIER, ([0, 1], SCORES))
     before = path.read_bytes()
-    with ScoresFile(path, CLASSIFIER) as output:
+    with scores_file(path, CLASSIFIER) as output:
         output.write([2, 3], SCORES)
         output.refuse(Refusal("x", 0, "bad"))
         assert path.read_bytes() == before
@@ -191,7 +196,7 @@ KILLED = """
 import os, pathlib, signal, sys
 from pipelines._atomic import AtomicFile
 file = AtomicFile(pathlib.Path(sys.argv[1]))
-file.write("half" * 100_000)
+file.write(b"half" * 100_000)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -204,7 +209,7 @@ def test_what_a_killed_process_left_is_cleaned_by_the_next(tmp_path):
     (leftover,) = tmp_path.iterdir()
     file = AtomicFile(path)
     assert not leftover.exists()
-    file.write("whole")
+    file.write(b"whole")
     file.publish()
     assert path.read_text() == "whole"
     assert os.listdir(tmp_path) == ["s.jsonl"]
@@ -212,8 +217,8 @@ def test_what_a_killed_process_left_is_cleaned_by_the_next(tmp_path):
 
 def test_the_file_of_a_living_process_is_not_a_leftover(tmp_path):
     first, second = (AtomicFile(tmp_path / "s.jsonl") for _ in range(2))
-    first.write("first")
-    second.write("second")
+    first.write(b"first")
+    second.write(b"second")
     first.publish()
     assert (tmp_path / "s.jsonl").read_text() == "first"
     second.publish()
@@ -234,7 +239,7 @@ def test_a_lock_that_came_too_late_is_tried_again(tmp_path, monkeypatch):
 
     monkeypatch.setattr(fcntl, "flock", flock)
     file = AtomicFile(tmp_path / "s.jsonl")
-    file.write("whole")
+    file.write(b"whole")
     file.publish()
     assert len(taken) == 1
     assert (tmp_path / "s.jsonl").read_text() == "whole"
@@ -252,6 +257,6 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch):
     with open("/dev/full", "w") as full:
         os.dup2(full.fileno(), file._file.fileno())
     with pytest.raises(MaaskitError, match="No space left on device"):
-        file.write("x" * 100_000)
+        file.write(b"x" * 100_000)
     file.discard()
     assert os.listdir(tmp_path) == []

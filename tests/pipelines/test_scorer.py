@@ -1,6 +1,7 @@
 """Batching, running and counting, with a model that numpy computes."""
 
 import json
+import pathlib
 import threading
 from collections.abc import Iterator
 
@@ -8,11 +9,10 @@ import numpy as np
 import pytest
 from scoring_parts import Sum, info, signature
 
-from pipelines import _batches, _scorer
+from pipelines import _batches, _outputs, _scorer
 from pipelines._batches import Batch
 from pipelines._inputs import MismatchError
-from pipelines._outputs import ScoresFile, errors_path
-from pipelines._progress import Progress
+from pipelines._outputs import ScoresFile
 from pipelines._sources import Refusal, Row
 from savedmodels.errors import MaaskitError
 
@@ -82,9 +82,14 @@ def test_a_model_without_a_free_batch_axis_is_refused(shape):
 
 
 def score(path: object, items: object, largest: int = 4) -> ScoresFile:
-    with ScoresFile(path, X) as output, Progress(0, "rows") as progress:
-        _scorer.score(Sum(), "serving_default", items, output, progress, largest)
+    with ScoresFile(path, _outputs.columns(X), errors_path(path)) as output:
+        listener = _scorer.Listener()
+        _scorer.score(Sum(), "serving_default", items, output, listener, largest)
     return output
+
+
+def errors_path(path: pathlib.Path) -> pathlib.Path:
+    return path.with_name("errors.jsonl")
 
 
 def test_every_row_is_written_or_refused_in_its_order(tmp_path):

@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 from scoring_parts import example, info, signature, write_tfrecord
 
-from pipelines import _sources
+from pipelines import _plan, _sources
 from pipelines._inputs import MismatchError
 from pipelines._sources import Refusal, Row
 from savedmodels.errors import UsageError
@@ -280,4 +280,5 @@ def test_rows_are_counted_ahead(tmp_path):
     jsonl(tmp_path / "b.jsonl", 1, 2, 3)
     write_tfrecord(tmp_path / "c.tfrecord", [example(x=[1.0])] * 4)
     (tmp_path / "d.npy").write_bytes(b"")
-    assert _sources.count(_sources.find(str(tmp_path)), X) == 2 + 3 + 4 + 1
+    (shard,) = _plan.shards(_sources.find(str(tmp_path)), X, None)
+    assert [span.rows for span in shard] == [2, 3, 4, 1]
