@@ -108,9 +108,10 @@ class _Columns:
                 f"`{alias}` must be {_inputs.describe_tensor(info)}. "
                 f"Received: {parts[0].type}."
             )
-        if values.shape[1:] and _inputs.fits(values.shape[1:], info):
+        if _inputs.fits(values.shape[1:], info):
             return values
-        rows = [_inputs.shaped(row.reshape(-1), alias, info) for row in values]
+        flat = values.reshape(len(values), -1)
+        rows = [_inputs.shaped(row, alias, info) for row in flat]
         return np.stack(rows)
 
     def _decoded(self, cell: bytes, alias: str, is_image: bool) -> np.ndarray:
