@@ -37,7 +37,7 @@ example_prepare  := DATASET=mnist
 # $(call flag,--version,VERSION): the flag and its quoted value, or nothing.
 flag = $(if $($(2)),$(1) '$($(2))')
 
-.PHONY: help setup prepare train evaluate serve predict score bench show models \
+.PHONY: help setup prepare train evaluate serve predict score bench bench-score show models \
 	tensorboard check test test-slow test-network soak lock wheel clean
 
 help: ## list these commands
@@ -87,6 +87,10 @@ score: $(READY) ## score INPUT (images, .npy, .txt, JSONL, CSV, Parquet, TFRecor
 bench: $(READY) ## measure the server beside others, for a MODEL of STORE (mnist_classifier); SECONDS= per cell, ROUNDS=, VERSION=
 	@$(PYTHON) -m pipelines.bench_serving '$(or $(MODEL),mnist_classifier)' --store '$(STORE)' $(call flag,--version,VERSION) \
 	  $(call flag,--seconds,SECONDS) $(call flag,--rounds,ROUNDS)
+
+bench-score: $(READY) ## measure batch scoring beside a bare tf.data loop, for a MODEL of STORE (mnist_classifier); ROWS= ROUNDS= WORKERS= VERSION=
+	@$(PYTHON) -m pipelines.bench_score '$(or $(MODEL),mnist_classifier)' --store '$(STORE)' $(call flag,--version,VERSION) \
+	  $(call flag,--rows,ROWS) $(call flag,--rounds,ROUNDS) $(call flag,--workers,WORKERS)
 
 show: $(READY) ## signatures, shapes, ops and provenance of an exported MODEL; VERSION=
 	@$(PYTHON) -m pipelines.show $(call needs,MODEL) --store '$(STORE)' $(call flag,--version,VERSION)

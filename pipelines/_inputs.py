@@ -112,13 +112,17 @@ def cast(values: np.ndarray, info: TensorInfo) -> np.ndarray:
     return values.astype(object)
 
 
-def from_json(value: Any, signature: SignatureInfo) -> Inputs:
+def from_json(
+    value: Any, signature: SignatureInfo, *, has_booleans: bool = True
+) -> Inputs:
     """Returns one instance, given as in the `instances` of TF Serving's REST API.
 
     Args:
         value: The value of the only input, or an object of alias to value. Strings
             are text, or `{"b64": "..."}` for any bytes.
         signature: What the model takes.
+        has_booleans: Whether there may be `true` or `false` in it. Where there are
+            none, lists of numbers are read at once, several times faster.
 
     Returns:
         Alias to array, without the batch axis.
@@ -136,7 +140,7 @@ def from_json(value: Any, signature: SignatureInfo) -> Inputs:
         value = {next(iter(signature.inputs)): value}
     check_aliases(value, signature)
     return {
-        alias: from_json_value(item, alias, signature.inputs[alias])
+        alias: from_json_value(item, alias, signature.inputs[alias], has_booleans)
         for alias, item in value.items()
     }
 
@@ -152,8 +156,14 @@ def check_aliases(found: Mapping[str, Any], signature: SignatureInfo) -> None:
         )
 
 
-def from_json_value(value: Any, alias: str, info: TensorInfo) -> np.ndarray:
+def from_json_value(
+    value: Any, alias: str, info: TensorInfo, has_booleans: bool = True
+) -> np.ndarray:
     """Returns one instance of one input; see `from_json`."""
+    if not has_booleans and isinstance(value, list) and info.dtype.kind in "iuf":
+        plain = _plain_numbers(value, info)
+        if plain is not None:
+            return plain
     try:
         array = json_tensor.tensor(value, info)
     except ServingError as error:
@@ -162,6 +172,24 @@ def from_json_value(value: Any, alias: str, info: TensorInfo) -> np.ndarray:
         ) from error
     check_shape(array.shape, alias, info)
     return array
+
+
+def _plain_numbers(value: list[Any], info: TensorInfo) -> np.ndarray | None:
+    """Lists of numbers that need no closer look; None for all others."""
+    try:
+        array = np.array(value)
+    except (ValueError, OverflowError):
+        return None
+    if array.dtype.kind not in "iuf" or not array.size or not fits(array.shape, info):
+        return None
+    if info.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            floats = array.astype(info.dtype)
+        return floats if np.isfinite(floats).all() else None
+    limits = np.iinfo(info.dtype)
+    if array.dtype.kind == "f" or array.min() < limits.min or array.max() > limits.max:
+        return None
+    return array.astype(info.dtype)
 
 
 def numbers(array: np.ndarray, alias: str, info: TensorInfo) -> np.ndarray:

@@ -85,9 +85,10 @@ def _instance(line: bytes, reading: Reading) -> Item:
         return UnreadableError(f"The line is not JSON: {error}.")
     try:
         key, carried = _taken(value, reading)
-        return Instance(
-            key, _inputs.from_json(value, reading.signature), tuple(carried)
-        )
+        # numpy would take them for numbers, which the server does not.
+        has_booleans = b"true" in line or b"false" in line
+        inputs = _inputs.from_json(value, reading.signature, has_booleans=has_booleans)
+        return Instance(key, inputs, tuple(carried))
     except (MismatchError, UnreadableError) as error:
         return error
 

@@ -53,6 +53,7 @@ def main(argv: Sequence[str]) -> int:
             training_seconds=fitted.seconds,
             # Set by a model that begins with somebody else's weights.
             started_from=getattr(fitted.model, "started_from", None),
+            statistics=fitted.statistics,
         ),
     )
     fitted.run.finish(exported.path)

@@ -122,7 +122,16 @@ def _lines(description: Description) -> Iterator[str]:
     yield "\nProvenance"
     if not description.provenance:
         yield "  none: this version was not made by `make train`"
-    yield from _nested(description.provenance, "  ")
+    yield from _nested(_without_counts(description.provenance), "  ")
+
+
+def _without_counts(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record whose statistics are told in one line: nobody reads so many numbers."""
+    statistics = record.get("statistics")
+    if not statistics:
+        return dict(record)
+    names = [*statistics["features"], *(["classes"] if statistics["classes"] else [])]
+    return {**record, "statistics": f"{statistics['rows']:,} rows: {', '.join(names)}"}
 
 
 def _tensors(infos: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -31,21 +31,26 @@ _LEAST_SHARE = 1e-4  # an empty bin would make the index infinite
 
 
 class Recorder:
-    """Passes calls on to what answers them, and counts what it was asked and said."""
+    """Passes calls on to what answers them, and counts what it was asked and said.
+
+    Attributes:
+        uncounted: What answers them.
+    """
 
     def __init__(self, answer: Callable[..., Arrays]) -> None:
         """Wraps a function from inputs, and maybe the name of a signature, to outputs.
 
         Calls that name a signature are passed on only.
         """
-        self._answer = answer
+        # For what is asked because it is unlike the data.
+        self.uncounted = answer
         self._rows = 0
         self._features: dict[str, list[np.ndarray]] = {}
         self._classes: dict[str, int] = {}
 
     def __call__(self, inputs: Arrays, *name: str) -> Arrays:
         """Answers."""
-        outputs = self._answer(inputs, *name)
+        outputs = self.uncounted(inputs, *name)
         if not name and self._rows < _MOST_ROWS:
             for feature, values in features(inputs, outputs).items():
                 self._features.setdefault(feature, []).append(values)
@@ -135,8 +140,12 @@ def stability_index(expected: list[int], found: list[int]) -> float | None:
         The index, 0 for the same shares; None where chance alone would give 0.1.
     """
     rows, known = sum(found), sum(expected)
-    # Of two samples of the same distribution it is about this large by chance.
-    if not rows or not known or (len(expected) - 1) * (1 / rows + 1 / known) > MODERATE:
+    if not rows or not known:
+        return None
+    # Of two samples of one distribution the index is chi-square times this, so that by
+    # chance it is seldom more than two standard deviations above its mean.
+    free = len(expected) - 1
+    if (free + 2 * math.sqrt(2 * free)) * (1 / rows + 1 / known) > MODERATE:
         return None
     p = np.maximum(np.array(found) / rows, _LEAST_SHARE)
     q = np.maximum(np.array(expected) / known, _LEAST_SHARE)

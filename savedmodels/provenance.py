@@ -6,6 +6,8 @@
     started_from       pretrained weights that the training began with: name, sha256;
                        null where it began with random ones
     metrics            measured on the test split
+    statistics         how its inputs and answers on that split are distributed: see
+                       savedmodels/distributions.py; batch scoring tells drift by it
     training_seconds   how long the training took, by the clock
     code_revision      git commit, "-dirty" where files differ; null outside git
     packages           versions of what was used
@@ -53,6 +55,7 @@ def collect(
     dataset: Mapping[str, Any],
     training_seconds: float,
     started_from: Mapping[str, str] | None = None,
+    statistics: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Returns what is known of a model's origin once it is trained.
 
@@ -62,6 +65,7 @@ def collect(
         dataset: Name, version, licence, source, sha256 and sizes of the data.
         training_seconds: Wall time of the training.
         started_from: What pretrained weights it began with, if any.
+        statistics: How inputs and answers on the test split are distributed, if known.
     """
     now = datetime.datetime.now(datetime.UTC)
     return {
@@ -70,6 +74,7 @@ def collect(
         "dataset": dataset,
         "started_from": started_from,
         "metrics": metrics,
+        "statistics": statistics,
         "training_seconds": round(training_seconds, 1),
         "code_revision": code_revision(),
         "packages": packages(),

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from savedmodels import signature
+from savedmodels import distributions, signature
 from savedmodels.signature import SERVING_DEFAULT, Signatures
 from trainers import (
     _callbacks,
@@ -58,6 +58,8 @@ class Fitted:
         seconds: Spent in epochs, all processes of a resumed run together.
         examples_per_second: In training steps, all replicas together.
         hardware: What it was trained on.
+        statistics: Of what the evaluation asked and was answered, as
+            `savedmodels.distributions` counts it.
     """
 
     model: Any
@@ -69,6 +71,7 @@ class Fitted:
     seconds: float
     examples_per_second: float
     hardware: Mapping[str, Any]
+    statistics: Mapping[str, Any]
 
 
 def fit(
@@ -201,7 +204,8 @@ def _finish(
         model = module.make_model(config)
         _checkpoints.restore_best(run.checkpoints, model, progress)
     signatures = module.make_signatures(model, config)
-    result = module.evaluate(answer_of(signatures), config, "test")
+    asked = distributions.Recorder(answer_of(signatures))
+    result = module.evaluate(asked, config, "test")
     fitted = Fitted(
         model=model,
         signatures=signatures,
@@ -212,6 +216,7 @@ def _finish(
         seconds=progress.seconds,
         examples_per_second=progress.examples / progress.training_seconds,
         hardware=_machine.describe(),
+        statistics=asked.statistics(),
     )
     _write_down(fitted, module.__name__, config, progress)
     return fitted

@@ -44,8 +44,10 @@ def judge(
     """
     answers = _evaluation.ask(answer, {"image": images})
     known = _drawn(images, answers)
+    # Not to be taken for what the model usually sees, where that is counted.
+    apart = getattr(answer, "uncounted", answer)
     foreign = {
-        name: _drawn(strange, _evaluation.ask(answer, {"image": strange}))
+        name: _drawn(strange, _evaluation.ask(apart, {"image": strange}))
         for name, strange in foreign_images(images).items()
     }
     cross_entropies = binary_cross_entropies(images, known.reconstructions)

@@ -301,3 +301,33 @@ def test_a_signature_of_tensorflows_own_cannot_be_asked_for():
         "Version 3 has no such signature. Expected one of: serving_default. "
         "Received: __saved_model_init_op."
     )
+
+
+VALUES = [
+    [1, 2],
+    [1.5, 2],
+    [-1, 300],
+    [1e39, 0],
+    [1e400, 0],
+    [2**63, 1],
+    [2**70, 1],
+    [1],
+    [[1, 2]],
+    ["1", 2],
+    [None, 1],
+    [float("nan"), 1],
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint8", "int64", "int32"])
+@pytest.mark.parametrize("value", VALUES, ids=str)
+def test_numbers_read_at_once_are_those_read_one_by_one(dtype, value):
+    given = signature({"x": info(dtype, None, 2)})
+    found = []
+    for has_booleans in (True, False):
+        try:
+            inputs = _inputs.from_json(value, given, has_booleans=has_booleans)
+            found.append((inputs["x"].dtype, inputs["x"].tobytes()))
+        except MismatchError as error:
+            found.append(str(error))
+    assert found[0] == found[1]
