@@ -23,13 +23,14 @@ from savedmodels.protos import (
     predict_pb2,
     regression_pb2,
 )
-from serving import tensor_codec
+from serving import tensor_codec, v2_protos
 from serving.config_reloader import ConfigReloader
 from serving.served_models import ServedModels
 
 CALLS = 150  # of each kind
 PREDICTION = "/tensorflow.serving.PredictionService/"
 MODEL = "/tensorflow.serving.ModelService/"
+INFER = "/inference.GRPCInferenceService/ModelInfer"
 BUG = "Internal error, logged by the server."
 
 
@@ -100,6 +101,18 @@ def metadata_request():
     return request
 
 
+def infer_request(is_raw):
+    request = v2_protos.ModelInferRequest(model_name="multi_io", id="1")
+    a = request.inputs.add(name="a", datatype="FP32", shape=[1, 2])
+    b = request.inputs.add(name="b", datatype="INT32", shape=[1])
+    if is_raw:
+        request.raw_input_contents.extend([bytes(8), bytes(4)])
+    else:
+        a.contents.fp32_contents.extend([1, 2])
+        b.contents.int_contents.append(3)
+    return request
+
+
 X = np.float32([1, 2, 5])
 IMAGE = np.zeros((2, 28, 28, 1), np.uint8)
 TEXT = np.array([b"a", b"\xff"], np.object_)
@@ -130,6 +143,8 @@ RIGHT = [
         f"{MODEL}HandleReloadConfigRequest",
         model_management_pb2.ReloadConfigRequest(),
     ),
+    (INFER, infer_request(is_raw=False)),
+    (INFER, infer_request(is_raw=True)),
 ]
 
 
