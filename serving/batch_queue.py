@@ -90,17 +90,19 @@ class BatchQueue:
         if self._observer is not None:
             self._observer.submitted(rows)
 
-    def put(self, task: Task, *, wake: bool = True) -> None:
+    def put(self, task: Task) -> bool:
         """Adds a task, which is answered once its batch has run.
 
         Args:
             task: A request that was admitted, or a piece of one.
-            wake: See `RunThreads.offer`.
+
+        Returns:
+            Whether the queue got in line, so that the caller must help or wake others.
         """
         with self._lock:
             self._waiting.append(task)
             self._waiting_rows += self._counted_rows(task)
-        self._start(wake=wake)
+        return self._start(wake=False)
 
     def run_next(self) -> None:
         """Runs one batch, and answers those that are in it."""
@@ -121,11 +123,11 @@ class BatchQueue:
         sizes = self._options.allowed_batch_sizes
         _answer(tasks, run_tasks(self._run, tasks, sizes))
 
-    def _start(self, *, wake: bool = True) -> None:
+    def _start(self, *, wake: bool = True) -> bool:
         """Gets in line if something is to run; else the timer looks again."""
         with self._lock:
             if not self._waiting or self._in_line:
-                return
+                return False
             wait_s = self._wait_s(time.monotonic())
             self._in_line = wait_s <= 0
         if wait_s <= 0:
@@ -133,6 +135,7 @@ class BatchQueue:
         elif self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(wait_s, self._on_timer)
+        return wait_s <= 0
 
     def _on_timer(self) -> None:
         self._timer = None

@@ -39,6 +39,7 @@ class Batcher:
             observer: Is told of requests and batches.
         """
         self._options = options
+        self._threads = threads
         self._may_batch = may_batch
         self.queue = BatchQueue(run, threads, options, observer)
 
@@ -84,9 +85,13 @@ class Batcher:
         self, inputs: Arrays, rows: int, shapes: Shapes | None, deadline: float | None
     ) -> tuple[Task, asyncio.Future[Arrays]]:
         """Puts one run's worth into the queue."""
-        answer = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer = loop.create_future()
         task = Task(inputs, rows, shapes, answer, deadline, time.monotonic())
-        self.queue.put(task)
+        if self.queue.put(task):
+            # What else comes in this turn of the event loop shares the batch. A thread
+            # that is woken earlier takes the interpreter's lock for the first alone.
+            loop.call_soon(self._threads.wake)
         return task, answer
 
     async def _in_slices(

@@ -180,7 +180,7 @@ class DirectCall:
         except ServingError as error:
             self.set_exception(error)
             return
-        queue.put(self._task, wake=False)
+        queue.put(self._task)
 
     def done(self) -> bool:
         """Whether it has ended."""

@@ -44,12 +44,17 @@ class RunThreads:
         Args:
             queue: A queue that is not in the line.
             wake: Whether a thread is to be woken for it: False where the caller is
-                about to `help`.
+                about to `help`, or to `wake` one itself.
         """
         with self._lock:
             self._ready.append(queue)
             wake = wake and self._running < self.count
         if wake:
+            self._threads.submit(self.help)
+
+    def wake(self) -> None:
+        """Wakes a thread for what was offered without one, if it still waits."""
+        if self.wants_help():
             self._threads.submit(self.help)
 
     def wants_help(self) -> bool:

@@ -451,3 +451,17 @@ def test_shorter_rows_end_in_nothing_whatever_their_type():
     # The row that fills the batch up is as long as the others.
     assert answers["texts"].tolist()[2:] == [[b"b", b"c"], [b"b", b"c"]]
     assert answers["flags"].tolist()[3] == [True, False, False]
+
+
+def test_requests_of_one_turn_of_the_event_loop_share_a_run():
+    async def scenario(batcher, doubler):
+        async def ask(value):
+            answer = batcher.submit(x(value))
+            # As numpy does over many numbers: others may have the lock meanwhile.
+            doubler.began.wait(0.02)
+            return await answer
+
+        await asyncio.gather(*(ask(value) for value in range(5)))
+        assert doubler.runs == [(5,)]
+
+    run(scenario)
