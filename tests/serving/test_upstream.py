@@ -9,6 +9,7 @@ import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_running import ENGINES
 from server_process import ROOT, serving
 
 from savedmodels.protos import (
@@ -27,9 +28,10 @@ UNLIMITED = [("grpc.max_receive_message_length", -1)]
 X = {"x": np.float32([1, 2, 5])}
 
 
-@pytest.fixture(scope="module")
-def shim(ports):
-    with serving(f"--upstream=127.0.0.1:{ports[0]}") as shim:
+@pytest.fixture(scope="module", params=ENGINES)
+def shim(request, ports):
+    engine = f"--grpc_engine={request.param}"
+    with serving(f"--upstream=127.0.0.1:{ports[0]}", engine) as shim:
         yield shim
         assert shim.end() == 0
         assert "Traceback" not in shim.stderr
