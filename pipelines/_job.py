@@ -2,24 +2,26 @@
 
 import argparse
 import dataclasses
-import hashlib
 import os
-import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pipelines import _batches, _inputs, _layout, _outputs, _plan, _sources, _tuning
+from pipelines import (
+    _batches,
+    _found,
+    _inputs,
+    _layout,
+    _outputs,
+    _plan,
+    _sources,
+    _tuning,
+)
 from pipelines._plan import Shard
 from pipelines._reading import Wanted
 from pipelines._scorer import Runs
 from pipelines._shard import Job
 from pipelines._sources import Refusal, Row, Source
-from savedmodels import provenance, store
 from savedmodels.errors import UsageError
-from serving.servable import SignatureInfo
-
-# What tells the weights and the graph of one version from another's.
-_CONTENT = (store.SAVED_MODEL, store.LITERT_MODEL, "variables/variables.index")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +62,8 @@ def prepare(arguments: argparse.Namespace) -> Task:
     _check(arguments)
     wanted, truth = _wanted(arguments)
     source = _source(arguments, layout)
-    found = _servers(arguments) if arguments.upstream else _version(arguments)
+    upstream = bool(arguments.upstream)
+    found = _found.servers(arguments) if upstream else _found.version(arguments)
     signature = _inputs.find_signature(
         found.signatures, arguments.signature, f"Version {found.version}"
     )
@@ -70,7 +73,6 @@ def prepare(arguments: argparse.Namespace) -> Task:
     shards = _plan.shards(source, signature, arguments.shard_rows)
     if layout.target == _outputs.STDOUT:
         shards = [[span for shard in shards for span in shard]]
-    statistics = found.statistics
     facts = {
         "model": arguments.model,
         "version": found.version,
@@ -91,28 +93,34 @@ def prepare(arguments: argparse.Namespace) -> Task:
         row=row,
         layout=dataclasses.replace(layout, shards=len(shards)),
         batch_rows=None,
-        baseline=statistics,
+        baseline=found.statistics,
         facts=facts,
     )
+    fits = _fits(arguments, job, found.content)
+    return Task(
+        job, found.runs, found.engine, found.in_flight, shards, fits, found.statistics
+    )
+
+
+def _fits(arguments: argparse.Namespace, job: Job, content: str) -> dict[str, Any]:
+    """What a shard of an earlier run must be of to be kept."""
     fits = {
-        "input": _plan.identity(source),
-        "model": {**facts, "content": found.content},
+        "input": _plan.identity(job.source),
+        "model": {**job.facts, "content": content},
         "options": {
-            "key": wanted.key,
+            "key": job.wanted.key,
             "carry": list(arguments.carry),
             "truth": arguments.truth if arguments.metrics else None,
             "batch_size": arguments.batch_size,
-            "shards": len(shards),
+            "shards": job.layout.shards,
             "shard_rows": arguments.shard_rows,
-            "output": layout.target.name,
+            "output": job.layout.target.name,
         },
     }
-    if source.stdin is not None:
+    if job.source.stdin is not None:
         # Nobody knows what comes: what was made of it before is of no use.
         fits["input"] = {"read": os.urandom(8).hex()}
-    return Task(
-        job, found.runs, found.engine, found.in_flight, shards, fits, statistics
-    )
+    return fits
 
 
 def tuned(task: Task, earlier: Mapping[str, Any], asked: int | None) -> Job:
@@ -136,73 +144,6 @@ def tuned(task: Task, earlier: Mapping[str, Any], asked: int | None) -> Job:
             )
         most = _tuning.rows(task.runs, job.signature_name, items, total)
     return dataclasses.replace(job, batch_rows=most)
-
-
-@dataclasses.dataclass(frozen=True)
-class Found:
-    """A version, loaded or behind servers."""
-
-    version: int
-    path: str
-    signatures: Mapping[str, SignatureInfo]
-    engine: str
-    runs: Runs
-    content: str
-    in_flight: int | None = None
-    statistics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-
-def _version(arguments: argparse.Namespace) -> Found:
-    from serving import servable  # it brings LiteRT
-
-    path = store.version_path(
-        pathlib.Path(arguments.store) / arguments.model, arguments.version
-    )
-    loaded = servable.load(
-        path, arguments.model, int(path.name), only=[arguments.signature]
-    )
-    _inputs.find_signature(
-        loaded.signatures, arguments.signature, f"Version {loaded.version}"
-    )
-    return Found(
-        version=loaded.version,
-        path=str(path.absolute()),
-        signatures=loaded.signatures,
-        engine=loaded.engine(arguments.signature),
-        runs=loaded,
-        content=_content(path),
-        statistics=provenance.read(path).get("statistics") or {},
-    )
-
-
-def _servers(arguments: argparse.Namespace) -> Found:
-    from pipelines import _upstream  # it brings gRPC
-
-    version, signatures = _upstream.find(
-        arguments.upstream, arguments.model, arguments.version, arguments.label
-    )
-    servers = _upstream.Upstream(arguments.upstream, arguments.model, version)
-    names = ", ".join(arguments.upstream)
-    return Found(
-        version=version,
-        path="",
-        signatures=signatures,
-        engine="servers",
-        runs=servers,
-        content=names,
-        in_flight=_upstream.MOST_IN_FLIGHT,
-    )
-
-
-def _content(path: pathlib.Path) -> str:
-    """Checksum of a version; the index of its variables has those of their values."""
-    digest = hashlib.sha256()
-    for name in _CONTENT:
-        try:
-            digest.update((path / name).read_bytes())
-        except FileNotFoundError:
-            continue
-    return digest.hexdigest()
 
 
 def _target(output: str) -> _layout.Layout:

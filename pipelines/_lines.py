@@ -8,9 +8,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from pipelines import _files, _images, _inputs
-from pipelines._inputs import MismatchError, UnreadableError
+from pipelines._inputs import Inputs, MismatchError, UnreadableError
 from pipelines._reading import Instance, Item, Reading, Span, no_columns
-from serving.servable import SignatureInfo
+from serving import json_numbers
+from serving.servable import DEFAULT_SIGNATURE, SignatureInfo
 
 
 class Stdin:
@@ -79,6 +80,10 @@ def _part(file: BinaryIO, span: Span) -> Iterator[bytes]:
 
 
 def _instance(line: bytes, reading: Reading) -> Item:
+    if not reading.wanted.names and b'"id"' not in line:
+        inputs = _numbers(line, reading.signature)
+        if inputs is not None:
+            return Instance(None, inputs)
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -91,6 +96,21 @@ def _instance(line: bytes, reading: Reading) -> Item:
         return Instance(key, inputs, tuple(carried))
     except (MismatchError, UnreadableError) as error:
         return error
+
+
+def _numbers(line: bytes, signature: SignatureInfo) -> Inputs | None:
+    """An instance of numbers alone, many times faster; None for what needs a look."""
+    request = b'{"instances": [' + line.strip() + b"]}"
+    found = json_numbers.predict_inputs(request, {DEFAULT_SIGNATURE: signature})
+    if found is None:
+        return None
+    inputs = {}
+    for alias, rows in found[2].items():
+        # A line that is no JSON by itself may be two rows of a request.
+        if len(rows) != 1 or not _inputs.fits(rows.shape[1:], signature.inputs[alias]):
+            return None
+        inputs[alias] = rows[0, ...]
+    return inputs
 
 
 def _taken(value: Any, reading: Reading) -> tuple[Any, list[Any]]:

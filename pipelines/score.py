@@ -9,13 +9,12 @@ from typing import Any
 from pipelines import (
     _atomic,
     _cli,
-    _files,
-    _formats,
+    _folder,
     _job,
     _lanes,
-    _layout,
     _outputs,
     _plan,
+    _score_flags,
     _summary,
     _tally,
 )
@@ -23,11 +22,7 @@ from pipelines._progress import Progress
 from pipelines._scorer import Listener
 from pipelines._sources import Refusal
 from savedmodels.errors import MaaskitError, UsageError
-from serving import servable
-from serving.command_line import addresses, whole_number
 
-BEAM = ("DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner")
-RUNNERS = ("local", "upstream", *BEAM)
 EXIT_REFUSED, EXIT_TOO_MANY = 3, 4
 
 
@@ -41,20 +36,20 @@ class TooManyRefusedError(MaaskitError):
 def main(argv: Sequence[str]) -> int:
     """Runs files -> shards -> batches -> model -> output, and sums up."""
     argv, options = _divided(list(argv))
-    arguments = _parser().parse_args(argv)
-    if options and arguments.runner not in BEAM:
+    arguments = _score_flags.parser(__doc__).parse_args(argv)
+    if options and arguments.runner not in _score_flags.BEAM:
         raise UsageError(
             "Options after `--` are Beam's. Expected --runner to be one of: "
-            f"{', '.join(BEAM)}. Received: {arguments.runner}."
+            f"{', '.join(_score_flags.BEAM)}. Received: {arguments.runner}."
         )
-    if arguments.runner in BEAM:
+    if arguments.runner in _score_flags.BEAM:
         from pipelines import _beam  # it asks for Beam, which may not be installed
 
         _beam.check()
     task = _job.prepare(arguments)
     if arguments.output == "-":
         return _to_stdout(task, arguments)
-    folder = _layout.Folder(task.job.layout, task.fits)
+    folder = _folder.Folder(task.job.layout, task.fits)
     try:
         return _to_files(task, folder, arguments, options)
     finally:
@@ -85,7 +80,7 @@ def _to_stdout(task: _job.Task, arguments: argparse.Namespace) -> int:
 
 def _to_files(
     task: _job.Task,
-    folder: _layout.Folder,
+    folder: _folder.Folder,
     arguments: argparse.Namespace,
     options: Sequence[str],
 ) -> int:
@@ -134,7 +129,7 @@ def _run(
     if not todo:
         return
     lanes = min(arguments.workers or os.cpu_count() or 1, len(todo))
-    if arguments.runner in BEAM:
+    if arguments.runner in _score_flags.BEAM:
         from pipelines import _beam
 
         _beam.run(job, todo, watch, done, arguments.runner, options)
@@ -198,69 +193,6 @@ class _Watch(Listener):
                 f"{self._most:,}. Received, as the last of them: {refusal.file}, "
                 f"row {refusal.row}: {refusal.reason}"
             )
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _cli.parser(__doc__)
-    _cli.add_model(parser)
-    add = parser.add_argument
-    add(
-        "--input",
-        metavar="PATH",
-        required=True,
-        help="file, folder or quoted pattern of files that end in "
-        f"{_files.ENDINGS}; - for JSON lines on standard input",
-    )
-    add(
-        "--output",
-        metavar="FILE",
-        required=True,
-        help=f"file to write, ends in {_formats.ENDINGS}; with one * or a folder, a "
-        "file for each shard; - for JSON lines on standard output",
-    )
-    _cli.add_store(parser)
-    _cli.add_version(parser)
-    add("--label", metavar="NAME", help="version by its label, with --upstream")
-    add(
-        "--signature",
-        metavar="NAME",
-        default=servable.DEFAULT_SIGNATURE,
-        help="signature",
-    )
-    add("--key", metavar="COLUMN", help="column whose value scores are found by")
-    add("--carry", metavar="A,B", type=_names, default=(), help="columns to carry over")
-    add("--metrics", action="store_true", help="compare answers with --truth")
-    add("--truth", metavar="COLUMN", default="label", help="column of true answers")
-    add("--max-errors", metavar="ROWS", type=whole_number, help="most rows refused")
-    add("--runner", choices=RUNNERS, default="local", help="what runs the shards")
-    add(
-        "--upstream",
-        metavar="HOST:PORT,...",
-        type=addresses,
-        default=(),
-        help="servers that answer, for --runner=upstream",
-    )
-    add("--workers", metavar="N", type=whole_number, help="shards at once; all cores")
-    add("--shard-rows", metavar="ROWS", type=_job.at_least_one, help="rows of a shard")
-    add(
-        "--batch-size",
-        metavar="ROWS",
-        type=_job.batch_size,
-        default="auto",
-        help="rows run at once; auto: the fastest, or 128 for few rows",
-    )
-    parser.epilog = (
-        "Ends with 0 if every row was scored; 3 if all is done, but some rows were "
-        "refused (listed in errors.jsonl, or <output>.errors.jsonl); 4 if more were "
-        "refused than --max-errors; 1 if it could not be finished, and the same "
-        "command goes on where it was; 2 if what was typed does not fit, and then "
-        "writes nothing. Options after -- go to Beam."
-    )
-    return parser
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 if __name__ == "__main__":

@@ -80,8 +80,9 @@ def framed(data: bytes) -> bytes:
     return b"".join((header, data, _FOOTER.pack(masked_crc32c(data))))
 
 
+@functools.lru_cache(maxsize=4096)
 def _data_length(header: bytes) -> int:
-    """The length that a record's first 12 bytes give."""
+    """The length that a record's first 12 bytes give; most files have few lengths."""
     if len(header) < _HEADER.size:
         raise TFRecordError("The file ends inside a record: it was cut short.")
     length, checksum = _HEADER.unpack(header)

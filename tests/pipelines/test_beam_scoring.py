@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scoring_parts import write_store
 
-from pipelines import _beam, _job, score
+from pipelines import _beam, _job, _score_flags, score
 
 IMAGES = np.random.default_rng(3).integers(0, 256, (250, 2, 3, 1), dtype=np.uint8)
 
@@ -38,7 +38,7 @@ def contents(folder: pathlib.Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("runner", score.BEAM)
+@pytest.mark.parametrize("runner", _score_flags.BEAM)
 def test_without_beam_one_line_says_what_to_type(
     tmp_path, store, runner, capsys, monkeypatch
 ):
@@ -63,7 +63,9 @@ def test_a_worker_elsewhere_gives_the_same_shards(tmp_path, store):
     output = f"--output={tmp_path / 'here' / 's-*.csv'}"
     assert score.main(typed(store, tmp_path, output, "--workers=1")) == 0
     output = f"--output={tmp_path / 'there' / 's-*.csv'}"
-    arguments = score._parser().parse_args(typed(store, tmp_path, output))
+    arguments = _score_flags.parser("Scores.").parse_args(
+        typed(store, tmp_path, output)
+    )
     task = _job.prepare(arguments)
     job = _job.tuned(task, {}, None)
     for item in enumerate(task.shards):

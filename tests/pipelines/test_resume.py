@@ -227,7 +227,7 @@ def test_what_fits_no_longer_is_taken_away_and_done_anew(
 
 
 def test_two_runs_do_not_write_one_output(tmp_path, store, capsys, monkeypatch):
-    monkeypatch.setattr("pipelines._layout._LOCK_WAIT_S", 0.1)
+    monkeypatch.setattr("pipelines._folder._LOCK_WAIT_S", 0.1)
     given = write_npy(tmp_path, 2_000)
     (tmp_path / "_s.manifests").mkdir()
     other = os.open(tmp_path / "_s.manifests", os.O_RDONLY)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from scoring_parts import example, info, signature, write_tfrecord
 
-from pipelines import _plan, _sources
+from pipelines import _lines, _plan, _sources
 from pipelines._inputs import MismatchError
 from pipelines._reading import Span, Wanted
 from pipelines._sources import Refusal, Row
@@ -275,3 +275,44 @@ def test_shards_hold_about_as_many_rows_as_asked_and_no_row_twice(tmp_path):
         1000,
         510,
     ]
+
+
+LINES = [
+    b"[1, 2]",
+    b'{"x": [1, 2]}',
+    b"[1, 2], [3, 4]",
+    b'[1, 2]], "inputs": [[3, 4]',
+    b'{"x": [1, 2], "x": [3, 4]}',
+    b'{"x": [1, 2, 3]}',
+    b'{"x": [[1, 2]]}',
+    b'{"x": [1.5, 2e0]}',
+    b'{"x": [true, 2]}',
+    b'{"x": [1, 300]}',
+    b'{"x": [1, 2], "y": 3}',
+    b'{"y": [1, 2]}',
+    b'{"x": [1, 2',
+    b'{"id": 7, "x": [1, 2]}',
+    b"{}",
+    b"1",
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8", "int64"])
+@pytest.mark.parametrize("line", LINES, ids=bytes.decode)
+def test_lines_of_numbers_are_read_fast_as_they_are_read_slowly(
+    tmp_path, monkeypatch, line, dtype
+):
+    given = signature({"x": info(dtype, None, 2)})
+    (tmp_path / "x.jsonl").write_bytes(line + b"\n")
+    source = _sources.find(str(tmp_path / "x.jsonl"))
+
+    def found() -> list[object]:
+        items = list(_sources.read(source, given, lambda about, text: None))
+        return [
+            item.reason if isinstance(item, Refusal) else (item.key, item.inputs["x"])
+            for item in items
+        ]
+
+    fast = found()
+    monkeypatch.setattr(_lines, "_numbers", lambda line, signature: None)
+    np.testing.assert_equal(fast, found())
