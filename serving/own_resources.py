@@ -4,19 +4,23 @@ TensorFlow keeps these by name for a whole process, where each version in TF Ser
 a session of its own: a second SavedModel that has a name of the first one's would
 answer by the first one's vocabulary, and so would a second tokenizer within one. Names
 as these ops have them are not unique: `SentencepieceTokenizer` gives the same one to
-all, and mutable tables are numbered from one in each process that exports.
+all, mutable tables are numbered from one in each process that exports, and copies of a
+version have the names of the first. What is one version's alone goes with it, too:
+TensorFlow itself would keep it until the process ends.
 """
 
 import itertools
 import os
 import pathlib
 import tempfile
+from typing import Any
 
-from savedmodels import store
+from savedmodels import protos, store
 from savedmodels.protos import saved_model_pb2
 
 _OPS = (
     "SentencepieceOp",
+    "HashTableV2",
     "MutableHashTableV2",
     "MutableHashTableOfTensorsV2",
     "MutableDenseHashTableV2",
@@ -45,12 +49,13 @@ def renamed(path: pathlib.Path) -> tempfile.TemporaryDirectory[str] | None:
     saved_model = saved_model_pb2.SavedModel.FromString(data)
     number = next(_numbers)
     for meta_graph in saved_model.meta_graphs:
-        # What TensorFlow 2 loads are functions; those that make a resource run once.
+        # What TensorFlow 2 loads are functions. Those of one name mean one resource.
         for function in meta_graph.graph_def.library.function:
             for node in function.node_def:
                 if node.op in _OPS:
-                    name = f"{number}/{function.signature.name}/{node.name}"
-                    node.attr["shared_name"].s = name.encode()
+                    name = node.attr["shared_name"].s.decode()
+                    name = name or f"{function.signature.name}/{node.name}"
+                    node.attr["shared_name"].s = f"{number}/{name}".encode()
     folder = tempfile.TemporaryDirectory(prefix="maaskit-")
     for entry in path.iterdir():
         if entry.name != store.SAVED_MODEL:
@@ -58,3 +63,16 @@ def renamed(path: pathlib.Path) -> tempfile.TemporaryDirectory[str] | None:
     data = saved_model.SerializeToString()
     (pathlib.Path(folder.name) / store.SAVED_MODEL).write_bytes(data)
     return folder
+
+
+def free(model: Any) -> None:
+    """Frees what a SavedModel that was renamed has made.
+
+    Args:
+        model: What TensorFlow's loader returned. Nothing may run it any more.
+    """
+    tf = protos.import_tensorflow()
+    for part in tf.train.TrackableView(model).descendants():
+        handle = getattr(part, "resource_handle", None)
+        if handle is not None:
+            tf.raw_ops.DestroyResourceOp(resource=handle, ignore_lookup_error=True)

@@ -108,9 +108,10 @@ class TensorFlowEngine:
     def close(self) -> None:
         """Drops the graph and its variables."""
         self._functions = {}
-        self._model = None
-        if self._folder:
+        if self._folder and self._model is not None:
+            own_resources.free(self._model)
             self._folder.cleanup()
+        self._model = None
         memory.note_cycles()
 
 
