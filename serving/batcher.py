@@ -82,13 +82,23 @@ class Batcher:
         return shapes is not None and rows > self._options.max_batch_size
 
     def _enqueue(
-        self, inputs: Arrays, rows: int, shapes: Shapes | None, deadline: float | None
+        self,
+        inputs: Arrays,
+        rows: int,
+        shapes: Shapes | None,
+        deadline: float | None,
+        *,
+        is_slice: bool = False,
     ) -> tuple[Task, asyncio.Future[Arrays]]:
         """Puts one run's worth into the queue."""
         loop = asyncio.get_running_loop()
         answer = loop.create_future()
         task = Task(inputs, rows, shapes, answer, deadline, time.monotonic())
-        if self.queue.put(task):
+        if not self.queue.put(task):
+            return task, answer
+        if is_slice:
+            self._threads.wake()
+        else:
             # What else comes in this turn of the event loop shares the batch. A thread
             # that is woken earlier takes the interpreter's lock for the first alone.
             loop.call_soon(self._threads.wake)
@@ -111,7 +121,9 @@ class Batcher:
             while end < rows and len(tasks) < self._options.num_batch_threads:
                 start, end = end, min(end + slices.rows, rows)
                 piece = batch_axis.part(inputs, start, end)
-                task, answer = self._enqueue(piece, end - start, shapes, deadline)
+                task, answer = self._enqueue(
+                    piece, end - start, shapes, deadline, is_slice=True
+                )
                 tasks.append(task)
                 answers.append(answer)
             found = await asyncio.gather(*answers)
