@@ -29,7 +29,7 @@ def read(record: bytes) -> prediction_log_pb2.PredictionLog | None:
 
 
 def _is_one_field(record: bytes) -> bool:
-    """Whether field 1 is all of a record, which is so of a tf.Example, and seen fast."""
+    """Whether field 1 is all of a record, as of a tf.Example, and never of a log."""
     length = 0
     for place in range(1, min(len(record), 6)):
         length |= (record[place] & 0x7F) << 7 * (place - 1)

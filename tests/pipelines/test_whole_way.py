@@ -120,7 +120,8 @@ def test_evaluate_gives_the_accuracy_that_training_reported(workplace):
 def test_show_and_models_tell_what_lies_in_the_store(workplace):
     shown = command("show", MODEL, "--store", workplace.store)
     assert shown.returncode == 0, shown.stderr
-    for word in ("serving_default", "classify", "class_id", "uint8", "CC BY-SA 3.0"):
+    words = ("serving_default", "classify", "class_id", "uint8", "CC BY-SA 3.0")
+    for word in (*words, "rows: image mean, best score"):
         assert word in shown.stdout
     listed = command("models", "--store", workplace.store)
     assert listed.returncode == 0, listed.stderr
