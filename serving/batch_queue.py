@@ -244,7 +244,7 @@ def _settle(answers: Iterable[tuple[Task, Result]]) -> None:
 
 
 def _on_loop(
-    loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: object
+    loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: object
 ) -> None:
     """Has an event loop call something, unless the server has ended it."""
     if not loop.is_closed():
