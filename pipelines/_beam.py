@@ -26,9 +26,11 @@ def check() -> None:
         import apache_beam  # noqa: F401 -- only whether it is there
     except ImportError as error:
         raise UsageError(
-            "This runner is Apache Beam's, which is not installed. Type "
-            f"`.venv/bin/pip install 'apache-beam>={_LEAST}'`, or leave RUNNER= out: "
-            f"the shards then run on all cores here. Received: {error}."
+            "This runner is Apache Beam's, which is not installed. It takes older "
+            "numpy, pillow and pyarrow than the lock has: in an environment of its own "
+            f"type `pip install 'apache-beam>={_LEAST}' .` and call `maaskit-score`; "
+            "or leave RUNNER= out: the shards then run on all cores here. "
+            f"Received: {error}."
         ) from error
 
 
