@@ -48,14 +48,19 @@ def renamed(path: pathlib.Path) -> tempfile.TemporaryDirectory[str] | None:
         return None
     saved_model = saved_model_pb2.SavedModel.FromString(data)
     number = next(_numbers)
+    is_renamed = False
     for meta_graph in saved_model.meta_graphs:
         # What TensorFlow 2 loads are functions. Those of one name mean one resource.
+        # Graphs of TensorFlow 1 are loaded with resources of their own.
         for function in meta_graph.graph_def.library.function:
             for node in function.node_def:
                 if node.op in _OPS:
                     name = node.attr["shared_name"].s.decode()
                     name = name or f"{function.signature.name}/{node.name}"
                     node.attr["shared_name"].s = f"{number}/{name}".encode()
+                    is_renamed = True
+    if not is_renamed:
+        return None
     folder = tempfile.TemporaryDirectory(prefix="maaskit-")
     for entry in path.iterdir():
         if entry.name != store.SAVED_MODEL:
