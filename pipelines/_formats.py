@@ -15,7 +15,6 @@ JSONL as `{"b64": "..."}`, in CSV and Parquet bare. A tf.Example has them as the
 
 import dataclasses
 import gzip
-import json
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
@@ -115,7 +114,7 @@ class _JsonLines:
     def __init__(self, file: Writes, columns: Columns) -> None:
         self._file = file
         self._names = [
-            json.dumps(name, ensure_ascii=False)
+            _cells.json_text(name)
             for name in (columns.key, *columns.carried, *columns.outputs)
         ]
         self._outputs = columns.outputs
@@ -129,7 +128,7 @@ class _JsonLines:
         columns = [_cells.json_rows(alias, outputs[alias]) for alias in self._outputs]
         lines = []
         for key, extra, *values in zip(keys, carried, *columns, strict=True):
-            cells = [_json(key), *map(_json, extra), *values]
+            cells = [_cells.json_text(key), *map(_cells.json_text, extra), *values]
             named = zip(self._names, cells, strict=True)
             lines.append("{" + ", ".join([f"{n}: {v}" for n, v in named]) + "}\n")
         self._file.write("".join(lines).encode("utf-8", "surrogatepass"))
@@ -221,14 +220,10 @@ class _Compressed:
         self._file.close()
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
 def _cell(value: object) -> object:
     if value is None:
         return ""
-    return value if isinstance(value, str | int | float) else _json(value)
+    return value if isinstance(value, str | int | float) else _cells.json_text(value)
 
 
 def _set(example: example_pb2.Example, name: str, values: Sequence[Any]) -> None:
@@ -239,7 +234,9 @@ def _set(example: example_pb2.Example, name: str, values: Sequence[Any]) -> None
     elif all(isinstance(value, int | float) for value in values):
         feature.float_list.value.extend(values)
     else:
-        texts = (v if isinstance(v, str | bytes) else _json(v) for v in values)
+        texts = (
+            v if isinstance(v, str | bytes) else _cells.json_text(v) for v in values
+        )
         feature.bytes_list.value.extend(
             text.encode() if isinstance(text, str) else text for text in texts
         )
