@@ -108,6 +108,7 @@ def _of_engine(
                 Cell(REST, *CONNECTIONS, peer),
             )
             for peer in peers
+            if Cell(REST, *CONNECTIONS, peer) in timings
         ),
         ratio(
             "rows/s / in process",

@@ -110,7 +110,8 @@ class Requests:
         connection = http.client.HTTPConnection(address, timeout=_LIMIT_S)
         try:
             body = self.body("REST", rows).read_bytes()
-            connection.request("POST", self.rest_path, body)
+            headers = {"Content-Type": "application/json"}  # FastAPI asks for it
+            connection.request("POST", self.rest_path, body, headers)
             response = connection.getresponse()
             content = response.read()
         except (OSError, http.client.HTTPException) as error:

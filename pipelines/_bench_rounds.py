@@ -57,6 +57,7 @@ class Rounds:
         self._groups = cells.groups(running.engines, running.peers, tls=running.has_tls)
         self.timings: Timings = defaultdict(list)
         self.others: Others = defaultdict(list)
+        self.failed: dict[Cell, str] = {}  # of peers, and why
         self._samples_file = running.folder / "samples.npy"
         self._cold_store = running.folder / "cold"
         contenders.publish(running.version, self._cold_store / running.model, 1)
@@ -74,17 +75,29 @@ class Rounds:
             done: Called with 1 after each step.
 
         Raises:
-            MaaskitError: A process ended, or a request failed.
+            MaaskitError: A process ended, or a request to one of our servers failed.
         """
         for group in self._groups:
             for cell in cells.rotated(group, number):
-                self.timings[cell].append(self._time(cell))
+                self._measure_cell(cell)
                 done(1)
         for engine in self.running.engines:
             self._start_cold(engine)
             done(1)
             self._load_versions(engine)
             done(1)
+
+    def _measure_cell(self, cell: Cell) -> None:
+        """Times a cell; a peer that fails under its load is measured elsewhere."""
+        if cell in self.failed:
+            return
+        try:
+            self.timings[cell].append(self._time(cell))
+        except MaaskitError as error:
+            if cell.contender not in self.running.peers:
+                raise
+            self.failed[cell] = str(error)
+            self.timings.pop(cell, None)
 
     def _time(self, cell: Cell) -> Timing:
         if cell.protocol in self.running.tools:

@@ -77,6 +77,10 @@ class Load:
     seconds: float
 
 
+class _NoAnswerError(ValueError):
+    """A slow server, perhaps: in a longer time there may be answers."""
+
+
 def found() -> dict[str, str]:
     """Returns, by protocol, the tool that is on PATH for it."""
     return {
@@ -95,11 +99,15 @@ def measure(load: Load, folder: pathlib.Path) -> Timing:
         MaaskitError: The tool fails, or a request does.
     """
     one = _h2load if load.protocol == cells.GRPC else _wrk
+    longer = dataclasses.replace(load, seconds=_LONGER * load.seconds)
     try:
-        answered = one(load, folder)
-        if answered.requests < load.in_flight:
-            longer = dataclasses.replace(load, seconds=_LONGER * load.seconds)
+        try:
+            answered = one(load, folder)
+        except _NoAnswerError:
             answered = one(longer, folder)
+        else:
+            if answered.requests < load.in_flight:
+                answered = one(longer, folder)
     except ValueError as error:
         tool = OF_PROTOCOL[load.protocol]
         raise MaaskitError(f"`{tool}` at {load.address}{load.path}: {error}") from error
@@ -144,7 +152,7 @@ def of_h2load(text: str, rows: np.ndarray, load: Load) -> Timing:
         ValueError: A request failed, or none was answered in time.
     """
     if not len(rows):
-        raise ValueError("No request was answered in time to be counted.")
+        raise _NoAnswerError("No request was answered in time to be counted.")
     wrong = rows[rows[:, 1] != 200]  # noqa: PLR2004 -- HTTP's OK
     if len(wrong):
         raise ValueError(f"{len(wrong)} requests failed. Received: {wrong[0, 1]}.")
@@ -196,7 +204,7 @@ def of_wrk(text: str) -> Timing:
     if told["failed"]:
         raise ValueError(f"{told['failed']} requests failed.")
     if not told["requests"]:
-        raise ValueError("No request was answered in time to be counted.")
+        raise _NoAnswerError("No request was answered in time to be counted.")
     return Timing(
         requests_per_s=told["requests"] / told["us"] * 1e6,
         mean_ms=told["mean_us"] / 1000,

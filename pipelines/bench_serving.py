@@ -62,7 +62,7 @@ def _write(
     figures = _bench_figures.figures(
         running.engines, running.peers, timings, rounds.others
     )
-    text = _bench_report.table(title, about, timings, figures, _notes(running))
+    text = _bench_report.table(title, about, timings, figures, _notes(rounds))
     everything = _bench_report.results(about, timings, figures)
     _bench_report.write(output, text, everything)
     _bench_plot.draw(output / _bench_report.PLOT, title, timings)
@@ -105,8 +105,9 @@ def _one_or_more(text: str) -> int:
     return int(text)
 
 
-def _notes(running: Contenders) -> list[str]:
+def _notes(rounds: Rounds) -> list[str]:
     """What this run lacks, and what was set for it."""
+    running = rounds.running
     notes = [f"servers look for new versions every {POLL_S:g} s, not every second"]
     notes += _load_notes(running)
     if len(running.engines) == 1:
@@ -119,6 +120,11 @@ def _notes(running: Contenders) -> list[str]:
             f"{name} is not installed (`pip install '.[bench]'`), so "
             + (f"`{instead}` stands for it" if instead else "it was not measured")
         )
+    notes += [
+        f"{cell.contender} failed by {cell.protocol} with {cell.rows} rows a request, "
+        f"{cell.in_flight} in flight, and is left out there: {error}"
+        for cell, error in rounds.failed.items()
+    ]
     return notes
 
 

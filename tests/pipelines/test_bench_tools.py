@@ -156,3 +156,14 @@ def test_wrk_measures_a_server_and_tells_of_refusals(tmp_path):
         pytest.raises(MaaskitError, match="requests failed"),
     ):
         tools.measure(load(**given, address=server.address), tmp_path)
+
+
+@pytest.mark.skipif(not shutil.which(tools.WRK), reason="wrk is not on PATH")
+def test_a_server_slower_than_a_cell_is_measured_for_longer(tmp_path):
+    body = tmp_path / "body"
+    body.write_text('{"instances": [1]}')
+    with answering("slowly", wait_s=1.5) as server:
+        asked = load(protocol=cells.REST, body=body, address=server.address)
+        found = tools.measure(asked, tmp_path)
+    assert found.requests >= asked.in_flight
+    assert found.p50_ms >= 1500
