@@ -18,7 +18,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serving import json_encode, rest_http
-from serving.rest_http import App
+from serving.rest_http import App, Receive, Scope, Send
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,11 +83,16 @@ class _Uvicorn(uvicorn.Server):
 
 
 class _Connection(HttpToolsProtocol):
-    """Keeps to its limits; is not waited for unless its request is complete."""
+    """Keeps to its limits; is not waited for unless its request is complete.
+
+    A request whose client has gone is given up: where it waits, it is not run.
+    """
 
     def __init__(self, limits: Limits, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._limits = limits
+        self._answer, self.app = self.app, self._run
+        self._answering: asyncio.Task[None] | None = None
         self._is_between_requests = True  # or within a head
         self._head_bytes = 0
         self._patience: asyncio.TimerHandle | None = None
@@ -102,6 +107,16 @@ class _Connection(HttpToolsProtocol):
         if self._stalled is not None:
             self._stalled.cancel()
         super().connection_lost(exc)
+        if self._answering is not None:
+            self._answering.cancel()  # nobody will read it
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application, for one request: those of a connection take turns."""
+        self._answering = asyncio.current_task()
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            self._answering = None
 
     def data_received(self, data: bytes) -> None:
         if self._is_between_requests:

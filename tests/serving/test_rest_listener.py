@@ -20,12 +20,31 @@ BODY = b'{"instances": [1]}'
 LIMITS = rest_listener.Limits(head_s=0.3, head_bytes=4096, stalled_s=0.2)
 
 
+class Waiting(NumpyPredictor):
+    """Has no answer until it is told, and counts who waits for it."""
+
+    def __init__(self):
+        super().__init__()
+        self.waiting = 0
+        self.answers = True
+
+    async def predict(self, *arguments, **options):
+        self.waiting += 1
+        try:
+            while not self.answers:
+                await asyncio.sleep(0.01)
+            return await super().predict(*arguments, **options)
+        finally:
+            self.waiting -= 1
+
+
 class Listening:
     """The REST server on an event loop of its own thread."""
 
     def __init__(self, timeout_s):
+        self.predictor = Waiting()
         app = rest_server.make_app(
-            NumpyPredictor(), ready=lambda: True, timeout_s=timeout_s
+            self.predictor, ready=lambda: True, timeout_s=timeout_s
         )
         self.server = rest_listener.make_server(app, 1, limits=LIMITS)
         self.socket = socket.create_server(("127.0.0.1", 0))
@@ -171,3 +190,19 @@ def test_a_crowd_of_silent_clients_does_not_stay(server):
             client.sendall([b"", b"POST", HEAD][number % 3])
         assert ask(server.port, "GET", "/healthz")[0] == 200
         soon(lambda: not server.connections(), seconds=10)
+
+
+def test_a_request_whose_client_has_gone_is_given_up(server):
+    predictor = server.predictor
+    calls = predictor.calls
+    predictor.answers = False
+    try:
+        with server.connect() as client:
+            client.sendall(HEAD + b"Content-Length: 18\r\n\r\n" + BODY)
+            soon(lambda: predictor.waiting == 1)
+        asked = time.monotonic()
+        soon(lambda: not predictor.waiting)
+        assert time.monotonic() - asked < 4, "It waited for its time to be over."
+        assert predictor.calls == calls
+    finally:
+        predictor.answers = True
