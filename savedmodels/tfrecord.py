@@ -13,10 +13,8 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
-import numpy as np
+import google_crc32c
 
-_POLYNOMIAL = 0x82F63B78  # CRC-32C (Castagnoli), bits reversed: RFC 3720, B.4
-_BLOCK = 1024  # bytes looked up at once; the table takes 1 KiB for each of them
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
 
@@ -100,49 +98,5 @@ def masked_crc32c(data: bytes) -> int:
     Args:
         data: Any bytes.
     """
-    crc = crc32c(data)
+    crc = int(google_crc32c.value(data))
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def crc32c(data: bytes) -> int:
-    """Returns the CRC-32C of `data` (RFC 3720, section 12.1).
-
-    A CRC is linear: each byte's share depends only on its value and on how many bytes
-    come after it, and the shares are XORed. So a block is one table look-up, which
-    numpy does 50 times faster than a loop over its bytes.
-
-    Args:
-        data: Any bytes.
-    """
-    shares, rows = _shares()
-    register = 0xFFFFFFFF
-    for start in range(0, len(data), _BLOCK):
-        block = np.frombuffer(data, np.uint8, min(_BLOCK, len(data) - start), start)
-        if block.size < 4:
-            for byte in block.tolist():
-                register = register >> 8 ^ int(
-                    shares[-256 + ((register ^ byte) & 0xFF)]
-                )
-            continue
-        places = rows[_BLOCK - block.size :] + block
-        # What came before acts as if it were XORed into the next four bytes.
-        places[:4] ^= np.frombuffer(register.to_bytes(4, "little"), np.uint8)
-        register = int(np.bitwise_xor.reduce(shares.take(places)))
-    return register ^ 0xFFFFFFFF
-
-
-@functools.cache
-def _shares() -> tuple[np.ndarray, np.ndarray]:
-    """The share of each byte value in each place of a block, and where a place starts.
-
-    [place * 256 + value] uint32; the last place is the one with no byte after it.
-    """
-    register: np.ndarray = np.arange(256, dtype=np.uint32)
-    for _ in range(8):
-        register = register >> 1 ^ np.where(register & 1, np.uint32(_POLYNOMIAL), 0)
-    last = register
-    table = np.empty((_BLOCK, 256), np.uint32)
-    for place in range(_BLOCK - 1, -1, -1):
-        table[place] = register
-        register = register >> 8 ^ last[register & 0xFF]
-    return table.ravel(), np.arange(_BLOCK) * 256

@@ -11,37 +11,6 @@ from savedmodels import protos, tfrecord
 RECORDS = [b"", b"a", b"abcd", bytes(1000), random.Random(1).randbytes(5000)]
 
 
-@pytest.mark.parametrize(
-    ("data", "checksum"),
-    [
-        # RFC 3720, B.4, and the check value of the catalogue of CRC algorithms.
-        (bytes(32), 0x8A9136AA),
-        (b"\xff" * 32, 0x62A8AB43),
-        (bytes(range(32)), 0x46DD794E),
-        (bytes(range(31, -1, -1)), 0x113FDB5C),
-        (b"123456789", 0xE3069283),
-        (b"", 0),
-    ],
-)
-def test_checksum_is_that_of_the_standard(data, checksum):
-    assert tfrecord.crc32c(data) == checksum
-
-
-def bit_by_bit(data: bytes) -> int:
-    register = 0xFFFFFFFF
-    for byte in data:
-        register ^= byte
-        for _ in range(8):
-            register = register >> 1 ^ (0x82F63B78 if register & 1 else 0)
-    return register ^ 0xFFFFFFFF
-
-
-@pytest.mark.parametrize("size", [1, 3, 4, 5, 1023, 1024, 1025, 1027, 1028, 2049])
-def test_checksum_of_any_length_is_that_of_the_loop_over_its_bits(size):
-    data = random.Random(size).randbytes(size)
-    assert tfrecord.crc32c(data) == bit_by_bit(data)
-
-
 @pytest.fixture(scope="module")
 def written(tmp_path_factory) -> bytes:
     path: pathlib.Path = tmp_path_factory.mktemp("tfrecord") / "x.tfrecord"
