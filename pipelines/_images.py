@@ -138,36 +138,37 @@ def from_example(serialized: bytes, signature: SignatureInfo, note: Note) -> Inp
     return from_features(features(serialized), signature, note)
 
 
-def features(serialized: bytes) -> dict[str, feature_pb2.Feature]:
-    """Returns the features of a tf.Example by name.
+def features(serialized: bytes) -> Mapping[str, feature_pb2.Feature]:
+    """Returns the features of a tf.Example by name; asked for another, it is added.
 
     Raises:
         UnreadableError: The bytes are no tf.Example.
     """
     try:
-        found = example_pb2.Example.FromString(serialized).features.feature
+        example = example_pb2.Example.FromString(serialized)
     except DecodeError as error:
         raise UnreadableError("The record is not a tf.Example.") from error
-    return dict(found)
+    found: Mapping[str, feature_pb2.Feature] = example.features.feature
+    return found
 
 
 def from_features(
     features: Mapping[str, feature_pb2.Feature], signature: SignatureInfo, note: Note
 ) -> Inputs:
     """Returns one instance from the features of a tf.Example; see `from_example`."""
-    found = dict(features)
-    image = image_alias(signature)
-    if image is not None and image not in found and ENCODED_FEATURE in found:
-        found[image] = found[ENCODED_FEATURE]
-    given = {alias: found[alias] for alias in signature.inputs if alias in found}
-    if set(signature.inputs) - set(given) - set(signature.defaults):
-        names = ", ".join(f"`{name}`" for name in sorted(features))
-        raise MismatchError(
-            f"Expected features for the inputs {_inputs.describe(signature)}. "
-            f"Received: {names or 'none'}."
-        )
+    given = {alias: features[alias] for alias in signature.inputs if alias in features}
+    if len(given) < len(signature.inputs):
+        image = image_alias(signature)
+        if image is not None and image not in given and ENCODED_FEATURE in features:
+            given[image] = features[ENCODED_FEATURE]
+        if set(signature.inputs) - set(given) - set(signature.defaults):
+            names = ", ".join(f"`{name}`" for name in sorted(features))
+            raise MismatchError(
+                f"Expected features for the inputs {_inputs.describe(signature)}. "
+                f"Received: {names or 'none'}."
+            )
     return {
-        alias: _from_feature(feature, alias, signature, alias == image, note)
+        alias: _from_feature(feature, alias, signature, note)
         for alias, feature in given.items()
     }
 
@@ -183,7 +184,6 @@ def _from_feature(
     feature: feature_pb2.Feature,
     alias: str,
     signature: SignatureInfo,
-    is_image: bool,
     note: Note,
 ) -> np.ndarray:
     """The values of one feature in the shape and dtype of the input."""
@@ -193,7 +193,7 @@ def _from_feature(
         raw = from_raw(strings[0], info)
         if raw is not None:
             return raw
-    if is_image and len(strings) == 1:
+    if len(strings) == 1 and alias == image_alias(signature):
         return from_image(strings[0], alias, info, note)
     if _inputs.is_string(info) != bool(strings):
         kind = feature.WhichOneof("kind") or "no values"
