@@ -13,6 +13,7 @@ from serving.errors import ServingError
 from serving.signatures import SignatureInfo, check_shapes
 
 tf = protos.import_tensorflow()
+memory.hide_modules()
 
 # What the Python runtime puts before the text of the op that failed: where it was made.
 # Of what TensorFlow 1 wrote, that is this server's code, line by line.
@@ -112,7 +113,6 @@ class TensorFlowEngine:
             own_resources.free(self._model)
             self._folder.cleanup()
         self._model = None
-        memory.note_cycles()
 
 
 def _load(path: pathlib.Path, tags: list[str]) -> Any:

@@ -20,29 +20,16 @@ class Ring:
         self.ring = self
 
 
-@pytest.fixture(autouse=True)
-def seen_again():
-    """What these tests hide is seen again afterwards."""
+@pytest.fixture
+def without_graphs(monkeypatch):
+    """As in a process that has not imported TensorFlow."""
+    monkeypatch.setattr(memory, "_graphs", threading.Event())
     yield
-    gc.unfreeze()
+    gc.unfreeze()  # what these tests hide
 
 
-def test_what_was_hidden_is_freed_once_it_is_known_to_have_left_cycles():
-    ring = Ring()
-    left = weakref.ref(ring)
-    memory.note_cycles()
-    memory.tidy()
-    del ring
-    memory.tidy()
-    assert left() is not None
-    memory.note_cycles()
-    memory.tidy()
-    assert left() is None
-
-
-def test_few_new_objects_stay_in_sight_and_many_are_hidden():
-    memory.note_cycles()
-    memory.tidy()
+def test_few_new_objects_stay_in_sight_and_many_are_hidden(without_graphs):
+    gc.freeze()
     few = [Ring() for _ in range(100)]
     before = gc.get_freeze_count()
     memory.tidy()
@@ -52,6 +39,20 @@ def test_few_new_objects_stay_in_sight_and_many_are_hidden():
     memory.tidy()
     assert gc.get_freeze_count() > before + memory._MANY
     assert len(few) + len(many) == 100 + 2 * memory._MANY
+
+
+def test_modules_are_hidden_once_and_nothing_after_them(without_graphs):
+    gc.unfreeze()
+    memory.hide_modules()
+    before = gc.get_freeze_count()
+    assert before > 0
+    many = [Ring() for _ in range(2 * memory._MANY)]
+    memory.hide_modules()
+    memory.tidy()
+    assert gc.get_freeze_count() <= before
+    left = weakref.ref(many.pop())
+    memory.tidy()
+    assert left() is None
 
 
 def test_a_version_that_litert_runs_is_freed_by_its_last_reference(digits_litert):
@@ -68,12 +69,14 @@ def test_a_version_that_litert_runs_is_freed_by_its_last_reference(digits_litert
         gc.enable()
 
 
-def test_a_version_that_tensorflow_ran_leaves_cycles(half_plus_two):
+def test_a_graph_of_tensorflow_is_freed_when_its_version_goes(half_plus_two):
     loaded = servable.load(half_plus_two, "h", 1, LoadOptions(cpu_engine="tensorflow"))
     memory.tidy()
-    assert not memory._cycles.is_set()
+    graph = weakref.ref(loaded._engines["serving_default"]._model)
+    assert graph() is not None
     loaded.close()
-    assert memory._cycles.is_set()
+    memory.tidy()
+    assert graph() is None
 
 
 def test_turns_are_short_while_some_version_loads():
