@@ -1,13 +1,20 @@
-"""Trains a model on real data, checks it, and exports it as the next version."""
+"""Trains a model on real data, checks it, and exports it as the next version.
+
+SIGTERM ends it with code 75, which sysexits.h calls EX_TEMPFAIL: nothing is wrong, and
+the same command goes on where it was.
+"""
 
 import argparse
+import os
 import pathlib
+import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipelines import _cli
 from trainers import _catalog
+from trainers._errors import PreemptedError
 
 if TYPE_CHECKING:
     from savedmodels.export import ExportedVersion
@@ -18,6 +25,16 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str]) -> int:
     """Runs data set -> fit -> test metrics -> export, and says where it all is."""
     arguments = _parser().parse_args(argv)
+    try:
+        return _run(arguments)
+    except (PreemptedError, _cli.Terminated) as stop:
+        told = str(stop) or "Stopped by SIGTERM"
+        print(f"{told}: resume with the same command", file=sys.stderr)
+        return os.EX_TEMPFAIL
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Trains and exports what was asked for."""
     started = time.monotonic()
     # Names first: a slip of the keyboard is told before anything slow.
     if arguments.dataset:

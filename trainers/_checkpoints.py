@@ -1,167 +1,214 @@
 """Checkpoints that a killed run goes on from, to the last bit.
 
-    last.npz       weights, optimizer, random seeds and `Progress` after an epoch
-    best-<n>.npz   the weights of epoch n, which did best on the validation examples
+    state-<epochs>-<steps>.ckpt   all that the next step depends on, and `Progress`,
+                                  after so many epochs and steps; the two newest stay
+    best-<epoch>.ckpt             the weights that did best on the validation examples
 
-One file, one rename: `last.npz` names the best epoch, so the two cannot disagree
-whenever the process is killed. Keras's own BackupAndRestore forgets the best epoch,
-the history and the seeds.
+Each names the best epoch and is written after its weights, so the two cannot disagree
+whenever the process is killed. One that was damaged is passed over for the one before.
+Keras's own BackupAndRestore forgets the best epoch, the history and the seeds.
 """
 
-import contextlib
-import dataclasses
-import json
-import math
 import os
-import pathlib
-import zipfile
-import zlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from trainers import _flavour
+from trainers import _array_file, _storage
+from trainers._array_file import DamagedError
 from trainers._errors import TrainingError
+from trainers._progress import Progress
 
-_PROGRESS = "progress"
+_STATE = re.compile(r"state-(\d+)-(\d+)\.ckpt")
+_BEST = re.compile(r"best-(\d+)\.ckpt")
+KEPT = 2
+
+Position = tuple[int, int]  # as `Progress.position`
 
 
 class UnusableCheckpointError(Exception):
     """A run cannot go on from its checkpoint. Its text goes on after the run's name."""
 
 
-@dataclasses.dataclass
-class Progress:
-    """How far a run has come.
+def values(variables: Sequence[Any]) -> list[np.ndarray]:
+    """Returns copies of variables, as they are now.
 
-    Attributes:
-        epochs: Epochs that are finished.
-        best_epoch: The one that did best on the validation examples, from 1; 0 before
-            any.
-        best_worth: How well: the higher the better.
-        history: Curve name to one value per finished epoch.
-        seconds: Spent in these epochs, validation and checkpoints included.
-        training_seconds: Spent in training steps alone.
-        examples: Trained on in these epochs.
+    By position: names carry a counter that differs from process to process.
     """
-
-    epochs: int = 0
-    best_epoch: int = 0
-    best_worth: float = -math.inf
-    history: dict[str, list[float]] = dataclasses.field(default_factory=dict)
-    seconds: float = 0.0
-    training_seconds: float = 0.0
-    examples: int = 0
-
-    def stopped_early(self, early_stopping_epochs: int) -> bool:
-        """Whether so many epochs passed without a better one (0: never)."""
-        since_best = self.epochs - self.best_epoch
-        return 0 < early_stopping_epochs <= since_best
+    return [variable.numpy() for variable in variables]
 
 
-def save(folder: pathlib.Path, model: Any, progress: Progress) -> None:
-    """Writes the state after an epoch, and the weights too if it was the best.
-
-    Args:
-        folder: Made if missing. Holds one best and one last checkpoint afterwards.
-        model: Compiled Keras or tf_keras model.
-        progress: Already counts the epoch.
+def assign(variables: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
+    """Puts what `values` returned into variables, on every replica.
 
     Raises:
-        TrainingError: The disk is full or the folder not writable. The checkpoint
-            before stays as it was.
+        UnusableCheckpointError: They are of other shapes. None is changed.
     """
+    wanted = [tuple(variable.shape) for variable in variables]
+    if wanted != [array.shape for array in arrays]:
+        raise UnusableCheckpointError("was begun with another network")
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
+
+
+def save(
+    folder: _storage.Path,
+    arrays: Sequence[np.ndarray],
+    progress: dict[str, Any],
+    best: Sequence[np.ndarray] | None = None,
+) -> None:
+    """Writes a checkpoint, and removes all but the newest.
+
+    Args:
+        folder: Made if missing.
+        arrays: All that the next step depends on.
+        progress: `Progress` as a dict.
+        best: The weights, if the epoch that was finished just now is the best.
+
+    Raises:
+        TrainingError: The disk is full or the folder not writable. The checkpoints
+            before stay as they were.
+    """
+    now = Progress(**progress)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        best = _best(folder, progress.best_epoch)
-        if progress.best_epoch == progress.epochs:
-            _write(best, _arrays(model.weights))
-        arrays = _arrays(_flavour.state(model))
-        arrays[_PROGRESS] = np.array(json.dumps(dataclasses.asdict(progress)))
-        _write(folder / "last.npz", arrays)
-        for old in folder.glob("best-*.npz"):
-            if old != best:
-                old.unlink()
+        _storage.make_folder(folder)
+        if best is not None:
+            _array_file.write(_best(folder, now.best_epoch), {}, best)
+        header = {"progress": progress, "finite": _are_finite(arrays)}
+        _array_file.write(_state(folder, now.position), header, arrays)
+        _clear_up(folder)
     except OSError as error:
         raise TrainingError(
-            f"The checkpoint of epoch {progress.epochs} cannot be written to "
-            f"`{folder}`. A folder on a disk with free space was expected. "
-            f"Received: {error}. Free some space and type the same command again: it "
-            f"goes on from the last checkpoint there."
+            f"The checkpoint after {now.where} cannot be written to `{folder}`. A "
+            f"folder on a disk with free space was expected. Received: {error}. Free "
+            f"some space and type the same command again: it goes on from the last "
+            f"checkpoint there."
         ) from error
 
 
-def restore_last(folder: pathlib.Path, model: Any) -> Progress:
-    """Puts the state after the last finished epoch into `model`.
+def newest(
+    folder: _storage.Path, *, tidy: bool = True
+) -> tuple[Progress, list[np.ndarray]] | None:
+    """Returns the newest checkpoint that is whole, or None where there is none.
 
     Args:
         folder: Where `save` wrote.
-        model: Compiled model with the same variables; anything else it keeps.
-
-    Returns:
-        How far the run had come; nothing done yet if there is no checkpoint.
+        tidy: Whether to remove damaged ones; for the process that writes.
 
     Raises:
-        UnusableCheckpointError: It is damaged, or the model has other variables.
+        UnusableCheckpointError: There are some, and all are damaged.
     """
-    try:
-        arrays = _read(folder / "last.npz")
-    except FileNotFoundError:
-        return Progress()
-    progress = Progress(**json.loads(str(arrays.pop(_PROGRESS))))
-    _assign(_flavour.state(model), arrays)
-    return progress
+    damaged: list[str] = []
+    for position in _positions(folder):
+        path = _state(folder, position)
+        try:
+            header, arrays = _array_file.read(path)
+            progress = Progress(**header["progress"])
+            if progress.best_epoch:
+                _array_file.check(_best(folder, progress.best_epoch))
+        except (DamagedError, TypeError) as error:
+            damaged.append(f"{os.path.basename(path)} ({error})")
+            continue
+        if damaged:
+            print(passed_over(folder, damaged, progress), flush=True)
+            if tidy:
+                _discard(folder, progress.position)
+        return progress, arrays
+    if damaged:
+        raise UnusableCheckpointError(f"has a damaged checkpoint, {damaged[0]}")
+    return None
 
 
-def restore_best(folder: pathlib.Path, model: Any, progress: Progress) -> None:
+def passed_over(
+    folder: _storage.Path, damaged: Sequence[str], progress: Progress
+) -> str:
+    """Returns the line that tells of checkpoints that were not taken up.
+
+    Args:
+        folder: Where they lie.
+        damaged: Their names.
+        progress: Of the one that was taken up instead.
+    """
+    return (
+        f"Damaged in {folder}: {', '.join(damaged)}. "
+        f"Going back to the checkpoint before, after {progress.where}"
+    )
+
+
+def restore_best(folder: _storage.Path, model: Any, progress: Progress) -> None:
     """Puts the weights of the best epoch into `model`, on every replica.
 
     Raises:
-        UnusableCheckpointError: It is damaged, or the model has other weights.
+        UnusableCheckpointError: They are damaged, or the model has other weights.
     """
-    _assign(model.weights, _read(_best(folder, progress.best_epoch)))
-
-
-def _best(folder: pathlib.Path, epoch: int) -> pathlib.Path:
-    return folder / f"best-{epoch:04d}.npz"
-
-
-def _arrays(variables: Sequence[Any]) -> dict[str, np.ndarray]:
-    """By position: names carry a counter that differs from process to process."""
-    return {str(place): variable.numpy() for place, variable in enumerate(variables)}
-
-
-def _assign(variables: Sequence[Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Checks everything first, so that a wrong checkpoint changes nothing."""
-    wanted = [tuple(variable.shape) for variable in variables]
-    found = [arrays[str(place)].shape for place in range(len(arrays))]
-    if wanted != found:
-        raise UnusableCheckpointError("was begun with another network")
-    for place, variable in enumerate(variables):
-        variable.assign(arrays[str(place)])
-
-
-def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
+    path = _best(folder, progress.best_epoch)
     try:
-        # Opened here: of a damaged file numpy would leave it open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+        _, arrays = _array_file.read(path)
+    except (DamagedError, FileNotFoundError) as error:
         raise UnusableCheckpointError(
-            f"has a damaged checkpoint, {path.name}"
+            f"has a damaged checkpoint, {os.path.basename(path)}"
         ) from error
+    assign(model.weights, arrays)
 
 
-def _write(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise
+def discard_from(folder: _storage.Path, bad: Position) -> None:
+    """Removes the checkpoints that are no earlier than `bad`, or not all numbers.
+
+    Raises:
+        OSError: They cannot be removed.
+    """
+    for position in _positions(folder):
+        path = _state(folder, position)
+        try:
+            is_good = position < bad and _array_file.read_header(path).get("finite")
+        except DamagedError:
+            is_good = False
+        if not is_good:
+            _storage.remove(path)
+
+
+def _discard(folder: _storage.Path, last: Position) -> None:
+    """Removes the checkpoints after `last`."""
+    for position in _positions(folder):
+        if position > last:
+            _storage.remove(_state(folder, position))
+
+
+def _positions(folder: _storage.Path) -> list[Position]:
+    """Those of the checkpoints there, the newest first."""
+    found = filter(None, map(_STATE.fullmatch, _storage.names(folder)))
+    return sorted(((int(m[1]), int(m[2])) for m in found), reverse=True)
+
+
+def _state(folder: _storage.Path, position: Position) -> str:
+    epochs, steps = position
+    return os.path.join(folder, f"state-{epochs:04d}-{steps:06d}.ckpt")
+
+
+def _best(folder: _storage.Path, epoch: int) -> str:
+    return os.path.join(folder, f"best-{epoch:04d}.ckpt")
+
+
+def _are_finite(arrays: Sequence[np.ndarray]) -> bool:
+    return all(
+        bool(np.isfinite(array).all())
+        for array in map(np.asarray, arrays)
+        if array.dtype.kind == "f"
+    )
+
+
+def _clear_up(folder: _storage.Path) -> None:
+    """Leaves the newest checkpoints, and the weights that they name."""
+    positions = _positions(folder)
+    named = set()
+    for position in positions[:KEPT]:
+        header = _array_file.read_header(_state(folder, position))
+        named.add(header["progress"]["best_epoch"])
+    for position in positions[KEPT:]:
+        _storage.remove(_state(folder, position))
+    for name in _storage.names(folder):
+        best = _BEST.fullmatch(name)
+        if _storage.is_remnant(name) or (best and int(best[1]) not in named):
+            _storage.remove(os.path.join(folder, name))

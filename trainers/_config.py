@@ -33,6 +33,10 @@ class TrainConfig:
         epochs: Passes over the training split, at least 1.
         global_batch_size: Examples per step over all replicas, at least 1.
         learning_rate: Peak step size, above 0.
+        checkpoint_steps: Steps from one checkpoint to the next within an epoch; 0 for
+            checkpoints at its end alone.
+        rollbacks: How often training may go back to an earlier checkpoint with half
+            the learning rate, after a loss that is no number or has jumped.
         seed: Seed of weights, order and augmentation, 0 to 2^31 - 1.
         early_stopping_epochs: Epochs without a better validation loss before
             training stops; 0 for never.
@@ -47,6 +51,8 @@ class TrainConfig:
     epochs: int
     global_batch_size: int = 128
     learning_rate: float
+    checkpoint_steps: int = 100
+    rollbacks: int = 2
     seed: int = 1
     early_stopping_epochs: int = 0
     mixed_precision: str = "auto"
@@ -59,6 +65,8 @@ class TrainConfig:
         check(self, "global_batch_size", self.global_batch_size >= 1, "1 or more")
         rate = self.learning_rate
         check(self, "learning_rate", 0 < rate < math.inf, "a number above 0")
+        check(self, "checkpoint_steps", self.checkpoint_steps >= 0, "0 (off) or more")
+        check(self, "rollbacks", self.rollbacks >= 0, "0 (never) or more")
         check(self, "seed", 0 <= self.seed < 2**31, "0 to 2147483647")
         stop = self.early_stopping_epochs
         check(self, "early_stopping_epochs", stop >= 0, "0 (off) or more")
@@ -157,10 +165,11 @@ def from_dict(kind: type[Config], fields: Mapping[str, Any]) -> Config:
 def fingerprint(config: TrainConfig) -> str:
     """Returns 12 hexadecimal digits that are equal for equal training.
 
-    Where the data sets lie does not count: the same data may be moved.
+    Where the data sets lie does not count: the same data may be moved. Nor does how
+    often the run is kept.
     """
     fields = as_dict(config)
-    del fields["datasets_dir"]
+    del fields["datasets_dir"], fields["checkpoint_steps"]
     canonical = json.dumps(fields, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 

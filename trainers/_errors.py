@@ -1,4 +1,4 @@
-"""What stops a training run: `MaaskitError` subclasses that only trainers raise."""
+"""What stops a training run: mistakes and failures, and the wish of somebody else."""
 
 from savedmodels.errors import MaaskitError
 
@@ -8,4 +8,8 @@ class TrainingError(MaaskitError):
 
 
 class DivergedError(TrainingError):
-    """The loss is no longer a number: going on with this run leads nowhere."""
+    """The loss is no number or has jumped: going on with this run leads nowhere."""
+
+
+class PreemptedError(KeyboardInterrupt):
+    """SIGTERM came. No mistake: the same command goes on with the run."""

@@ -3,18 +3,17 @@
 A model file says what is trained; here is how: on which devices, from which
 checkpoint on, with which files written. What a run leaves in its folder:
 
-    checkpoints/     the best epoch's weights, and the state to go on from
+    checkpoints/     the best epoch's weights, and the states to go on from
     logs/            TensorBoard
     metrics.json     configuration, curves, test metrics, speed, machine
     report.png       curves, confusion matrix, worst mistakes
 
-A run that was killed goes on at its last finished epoch when the same command is
-given again; one that was killed after its last epoch goes on at the evaluation.
+A run that was stopped, however that was, goes on after its last kept step when the same
+command is given again; after its last epoch it goes on at the evaluation.
 """
 
 import dataclasses
 import pathlib
-import sys
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -25,21 +24,22 @@ import tensorflow as tf
 from savedmodels import distributions, signature
 from savedmodels.signature import SERVING_DEFAULT, Signatures
 from trainers import (
-    _callbacks,
     _checkpoints,
-    _flavour,
     _learner,
     _machine,
     _report,
     _runs,
     _strategy,
+    _training,
 )
-from trainers._checkpoints import Progress, UnusableCheckpointError
+from trainers._checkpoints import UnusableCheckpointError
 from trainers._config import TrainConfig, as_dict
 from trainers._errors import DivergedError, TrainingError
 from trainers._evaluation import Answer, Arrays, Evaluation
+from trainers._preemption import Preemption
+from trainers._progress import Progress
 from trainers._runs import Run
-from trainers.datasets import _pipeline
+from trainers._training import Training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +96,9 @@ def fit(
 
     Raises:
         UsageError: No such strategy or data set.
-        TrainingError: The loss became NaN, or files cannot be written.
+        TrainingError: The loss became NaN or jumped, and lower learning rates did not
+            help; or files cannot be written.
+        PreemptedError: SIGTERM came. The same call goes on with the run.
         SignatureError: The model's signatures break the contract; told before
             training.
     """
@@ -104,15 +106,18 @@ def fit(
     devices = _strategy.make_strategy(strategy)
     run = _runs.open_run(runs, name, config)
     try:
-        try:
-            progress = _train(module, config, run, devices, profile)
-            return _finish(module, config, run, progress)
-        except UnusableCheckpointError as error:
-            print(f"{run.path} {error}: starting anew")
-            run.fail(str(error))
-            run = _runs.open_run(runs, name, config)
-            progress = _train(module, config, run, devices, profile)
-            return _finish(module, config, run, progress)
+        with Preemption() as preemption:
+            training = Training(
+                module, config, run, devices, preemption, profile, answer_of
+            )
+            try:
+                return _finish(training, _train(training))
+            except UnusableCheckpointError as error:
+                print(f"{run.path} {error}: starting anew")
+                run.fail(str(error))
+                run = _runs.open_run(runs, name, config)
+                training = dataclasses.replace(training, run=run)
+                return _finish(training, _train(training))
     except DivergedError as error:
         run.fail(str(error))
         raise
@@ -137,66 +142,16 @@ def answer_of(signatures: Signatures) -> Answer:
     return answer
 
 
-def _train(
-    module: types.ModuleType,
-    config: TrainConfig,
-    run: Run,
-    devices: tf.distribute.Strategy,
-    profile: bool,
-) -> Progress:
+def _train(training: Training) -> Progress:
     """Brings the run to its last epoch and says how it went."""
-    _flavour.seed(config.seed)
-    if _learner.is_used(module):
-        return _learner.train(module, config, run, answer_of)
-    train, validation = module.make_datasets(config)
-    with _strategy.precision(config), devices.scope():
-        model = module.make_model(config)
-    model.jit_compile = _strategy.xla(config, devices)
-    # Checked here, so that a mistake in a signature costs no training.
-    answer = answer_of(module.make_signatures(model, config))
-
-    with devices.scope():  # the optimizer makes its variables here
-        progress = _checkpoints.restore_last(run.checkpoints, model)
-    if progress.epochs:
-        print(f"Going on with {run.path} after epoch {progress.epochs}", flush=True)
-    stopped = progress.stopped_early(config.early_stopping_epochs)
-    if progress.epochs == config.epochs or stopped:
-        return progress
-
-    _pipeline.skip_epochs(train, progress.epochs)
-    callbacks = _callbacks.make_callbacks(
-        _flavour.of(model),
-        config,
-        run,
-        progress,
-        lambda: module.evaluate(answer, config, "validation"),
-        getattr(module, "TAKES_LAST", False),
-        profile,
-    )
-    try:
-        model.fit(
-            train,
-            validation_data=validation,
-            epochs=config.epochs,
-            initial_epoch=progress.epochs,
-            # Said although known: else Keras begins each pass twice, and a resumed
-            # run would see another order than one that was never interrupted.
-            steps_per_epoch=int(train.cardinality()),
-            callbacks=callbacks,
-            verbose=1 if sys.stdout.isatty() else 0,
-            shuffle=False,
-        )
-    except KeyboardInterrupt:
-        if progress.epochs:
-            print(f"\nStopped. The same command goes on after epoch {progress.epochs}.")
-        raise
-    return progress
+    if _learner.is_used(training.module):
+        return _learner.train(training)
+    return _training.train(training)
 
 
-def _finish(
-    module: types.ModuleType, config: TrainConfig, run: Run, progress: Progress
-) -> Fitted:
+def _finish(training: Training, progress: Progress) -> Fitted:
     """Judges the best epoch on the test split and writes the report."""
+    module, config, run = training.module, training.config, training.run
     # Built anew: plain variables and float32, whatever it was trained on.
     if _learner.is_used(module):
         model = _learner.trained(module, config, run, progress)
@@ -230,6 +185,7 @@ def _write_down(
         "config": as_dict(config),
         "history": fitted.history,
         "best_epoch": progress.best_epoch,
+        "rollbacks": progress.rollbacks,
         "test": dict(fitted.metrics),
         "seconds": round(fitted.seconds, 1),
         "examples_per_second": round(fitted.examples_per_second, 1),

@@ -7,6 +7,7 @@ imported by the files of such models alone; so nothing here imports it either.
 import importlib
 import sys
 import types
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -62,21 +63,39 @@ def set_dtype_policy(policy: Any, keras_2_policy: Any) -> None:
 def state(model: Any) -> list[Any]:
     """Returns the variables that the next step depends on, in a fixed order.
 
+    Among them are the running metrics of the epoch; not a learning rate that is a
+    plain number, which follows from the Config.
+
     Args:
-        model: Compiled model of either flavour. Its optimizer is built if need be.
+        model: Compiled model of either flavour that has been evaluated: only then it
+            has the variables of its metrics. Its optimizer is built if need be.
     """
     optimizer = model.optimizer
     if of(model) is keras:
         if not optimizer.built:
             optimizer.build(model.trainable_variables)
-        return [*model.variables, *optimizer.variables]
-    optimizer.build(model.trainable_variables)  # does nothing the second time
-    return [
-        *model.variables,
-        *optimizer.variables,
-        *_loss_scale(optimizer),
-        *_generators(model),
-    ]
+        others = []  # all that tf_keras has elsewhere is among the variables
+    else:
+        optimizer.build(model.trainable_variables)  # does nothing the second time
+        others = [*_loss_scale(optimizer), *_generators(model)]
+    metrics = [variable for metric in model.metrics for variable in metric.variables]
+    variables = [*model.variables, *optimizer.variables, *others, *metrics]
+    # A tf_keras model has metrics that are its attributes among its variables too.
+    once = {id(variable): variable for variable in variables}
+    once.pop(id(_inner(optimizer)._learning_rate), None)
+    return list(once.values())
+
+
+def results(model: Any, logs: Mapping[str, float]) -> dict[str, float]:
+    """Returns the metrics of the epoch under way, over all replicas.
+
+    Args:
+        model: Has made the steps of the epoch.
+        logs: What its last step returned. A step of a model's own that returns other
+            names than those of its metrics has the last word.
+    """
+    found = {name: float(value) for name, value in model.get_metrics_result().items()}
+    return found if found.keys() == logs.keys() else dict(logs)
 
 
 def learning_rate(optimizer: Any) -> float:
@@ -84,11 +103,16 @@ def learning_rate(optimizer: Any) -> float:
 
     The `learning_rate` of tf_keras is that of the last step.
     """
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    optimizer = _inner(optimizer)
     rate = optimizer._learning_rate
     return float(
         tf.convert_to_tensor(rate(optimizer.iterations) if callable(rate) else rate)
     )
+
+
+def _inner(optimizer: Any) -> Any:
+    """The optimizer itself, without what scales its loss in half precision."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 def _loss_scale(optimizer: Any) -> list[Any]:

@@ -6,7 +6,9 @@ the steps within an epoch are the library's. What a run keeps to go on from:
 
     checkpoints/epoch-<n>/   `progress.json`, and what the learner saved after epoch n
 
-The folder appears in one rename, so a killed run goes on at its last finished epoch.
+The folder appears in one rename, so a killed run goes on at its last finished epoch, or
+at the one before where the newest folder is damaged. An epoch is not interrupted by
+SIGTERM, but is the last one then.
 There is no validation loss here, so the last epoch counts as the best.
 """
 
@@ -17,18 +19,20 @@ import pathlib
 import shutil
 import time
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import tensorflow as tf
 
-from savedmodels.signature import Signatures
-from trainers import _callbacks, _runs
-from trainers._checkpoints import Progress, UnusableCheckpointError
+from trainers import _callbacks, _checkpoints, _flavour, _guard, _runs
+from trainers._checkpoints import UnusableCheckpointError
 from trainers._config import TrainConfig
-from trainers._errors import DivergedError, TrainingError
-from trainers._evaluation import Answer, Evaluation
+from trainers._errors import TrainingError
+from trainers._evaluation import Evaluation
+from trainers._guard import Trouble
+from trainers._progress import Progress
 from trainers._runs import Run
+from trainers._training import Training
 
 _PROGRESS = "progress.json"
 
@@ -69,36 +73,31 @@ def is_used(module: types.ModuleType) -> bool:
     return hasattr(module, "make_learner")
 
 
-def train(
-    module: types.ModuleType,
-    config: TrainConfig,
-    run: Run,
-    answer_of: Callable[[Signatures], Answer],
-) -> Progress:
+def train(training: Training) -> Progress:
     """Brings the run to its last epoch and says how it went.
 
-    Args:
-        module: The model file.
-        config: What is trained.
-        run: Where files go.
-        answer_of: Makes a function of checked signatures, for pictures.
-
     Raises:
+        PreemptedError: The training is to end here; all is kept.
         SignatureError: The signatures break the contract; told before training.
         TrainingError: The loss became NaN, or files cannot be written.
     """
+    module, config, run = training.module, training.config, training.run
+    _flavour.seed(config.seed)
     learner: Learner = module.make_learner(config)
-    answer = answer_of(module.make_signatures(learner.model, config))
+    answer = training.answer_of(module.make_signatures(learner.model, config))
     progress = _restore(run.checkpoints, learner)
     if progress.epochs:
         print(f"Going on with {run.path} after epoch {progress.epochs}", flush=True)
     writer = tf.summary.create_file_writer(str(run.logs / "train"))
     while progress.epochs < config.epochs:
         began = time.monotonic()
-        curves, examples = learner.epoch(progress.epochs)
-        _count(progress, curves, examples, time.monotonic() - began, config)
-        progress.seconds += time.monotonic() - began
-        _save(run.checkpoints, learner, progress)
+        with training.preemption.held():
+            curves, examples = learner.epoch(progress.epochs)
+            _count(progress, curves, examples, time.monotonic() - began, config)
+            progress.seconds += time.monotonic() - began
+            _save(run.checkpoints, learner, progress)
+        if training.preemption.asked:
+            training.preemption.obey(progress.where)
         result = module.evaluate(answer, config, "validation")
         _log(run, writer, learner, progress, result)
         line = _callbacks.line(progress, config.epochs, time.monotonic() - began)
@@ -121,20 +120,25 @@ def _folder(checkpoints: pathlib.Path, epoch: int) -> pathlib.Path:
 
 
 def _restore(checkpoints: pathlib.Path, learner: Learner) -> Progress:
-    """The newest checkpoint, or the beginning."""
-    folders = sorted(checkpoints.glob("epoch-*"))
-    if not folders:
-        return Progress()
-    try:
-        progress = Progress(**json.loads((folders[-1] / _PROGRESS).read_text()))
-        learner.restore(folders[-1])
-    except UnusableCheckpointError:
-        raise
-    except Exception as error:  # whatever the library raises over a damaged file
-        raise UnusableCheckpointError(
-            f"has a damaged checkpoint, {folders[-1].name}"
-        ) from error
-    return progress
+    """The newest checkpoint that is whole, or the beginning."""
+    damaged: list[str] = []
+    for folder in sorted(checkpoints.glob("epoch-*"), reverse=True):
+        try:
+            progress = Progress(**json.loads((folder / _PROGRESS).read_text()))
+            learner.restore(folder)
+        except UnusableCheckpointError:
+            raise
+        except Exception:  # whatever the library raises over a damaged file
+            damaged.append(folder.name)
+            continue
+        if damaged:
+            print(_checkpoints.passed_over(checkpoints, damaged, progress), flush=True)
+            for name in damaged:
+                shutil.rmtree(checkpoints / name, ignore_errors=True)
+        return progress
+    if damaged:
+        raise UnusableCheckpointError(f"has a damaged checkpoint, {damaged[0]}")
+    return Progress()
 
 
 def _count(
@@ -147,12 +151,10 @@ def _count(
     """Adds one epoch to the score, unless its loss is no number."""
     epoch = progress.epochs + 1
     if not math.isfinite(curves["loss"]):
-        raise DivergedError(
-            f"Training stopped: the loss is no longer a number, in epoch {epoch}. A "
-            f"finite loss was expected. Received: loss={curves['loss']} with "
-            f"learning_rate={config.learning_rate:g}. Nothing was exported. Try a "
-            f'lower one: SET="learning_rate={config.learning_rate / 10:g}".'
+        trouble = Trouble(
+            "is no longer a number", f"in epoch {epoch}", curves["loss"], (epoch, 0)
         )
+        raise _guard.diverged(trouble, config.learning_rate, rollbacks=0)
     seconds = max(seconds, 1e-9)
     rate = {"examples_per_second": examples / seconds}
     for name, value in {**curves, **rate}.items():
@@ -163,7 +165,7 @@ def _count(
 
 
 def _save(checkpoints: pathlib.Path, learner: Learner, progress: Progress) -> None:
-    """Writes the checkpoint of an epoch, and then removes the one before."""
+    """Writes the checkpoint of an epoch, and removes all but the newest two."""
     folder = _folder(checkpoints, progress.epochs)
     aside = checkpoints / ".writing"
     try:
@@ -172,9 +174,8 @@ def _save(checkpoints: pathlib.Path, learner: Learner, progress: Progress) -> No
         learner.save(aside)
         _runs.write_json(aside / _PROGRESS, dataclasses.asdict(progress))
         aside.rename(folder)
-        for old in checkpoints.glob("epoch-*"):
-            if old != folder:
-                shutil.rmtree(old, ignore_errors=True)
+        for old in sorted(checkpoints.glob("epoch-*"))[: -_checkpoints.KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise _unwritten(
             f"The checkpoint of epoch {progress.epochs}", folder, error

@@ -2,9 +2,18 @@
 
 import types
 
+import numpy as np
+import pytest
+
 from trainers import _fit, mnist_classifier
+from trainers._guard import Guard
 
 EPOCHS = 3
+STEPS = 38  # in an epoch: 600 / 16, rounded up
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
 
 
 def only_run(runs):
@@ -12,8 +21,8 @@ def only_run(runs):
     return path
 
 
-def fit_and_close(config, runs, module=mnist_classifier):
-    fitted = _fit.fit(module, config, runs=runs)
+def fit_and_close(config, runs, module=mnist_classifier, strategy="auto"):
+    fitted = _fit.fit(module, config, runs=runs, strategy=strategy)
     fitted.run.close()  # as the end of the process would
     return fitted
 
@@ -21,3 +30,47 @@ def fit_and_close(config, runs, module=mnist_classifier):
 def altered(**changes):
     """The model file with some of its functions replaced."""
     return types.SimpleNamespace(**(vars(mnist_classifier) | changes))
+
+
+def at_step(patch, number, act, times=1):
+    """Has `act` called within a step, counted from 1 over all epochs.
+
+    Args:
+        patch: A MonkeyPatch.
+        number: The step.
+        act: Called when the loss of the step has been judged.
+        times: Not any more when the step is made once more often.
+    """
+    judge, left = Guard.step, [act] * times
+
+    def judged(guard, mean):
+        judge(guard, mean)
+        progress = guard._progress
+        if left and progress.epochs * guard._steps + progress.step + 1 == number:
+            left.pop()()
+
+    patch.setattr(Guard, "step", judged)
+
+
+def kill(*_):
+    """Ends the training, as far as that can be had in this process."""
+    raise Killed
+
+
+def fit_until(step, config, runs, module=mnist_classifier, **options):
+    """Trains until it is killed within a step; see `at_step`."""
+    with pytest.MonkeyPatch.context() as patch:
+        at_step(patch, step, kill)
+        with pytest.raises(Killed):
+            fit_and_close(config, runs, module, **options)
+
+
+def assert_same_training(resumed, whole):
+    """All but the time that it took is equal, to the last bit."""
+    for found, wanted in zip(resumed.model.weights, whole.model.weights, strict=True):
+        np.testing.assert_array_equal(found.numpy(), wanted.numpy())
+    assert resumed.history.keys() == whole.history.keys()
+    for name, curve in whole.history.items():
+        if name != "examples_per_second":
+            assert resumed.history[name] == curve, name
+    assert resumed.metrics == whole.metrics

@@ -12,6 +12,7 @@ from savedmodels.errors import UsageError
 from tests.trainers import bert_numpy, bert_start
 from tests.trainers.fitting import only_run
 from trainers import (
+    _checkpoints,
     _config,
     _fit,
     _labelled_texts,
@@ -230,7 +231,7 @@ def test_a_resumed_run_ends_as_one_that_nothing_stopped(smoke, tmp_path):
 
     with pytest.raises(Killed):
         fitted(tmp_path / "killed", kill)
-    assert (only_run(tmp_path / "killed") / "checkpoints" / "last.npz").is_file()
+    assert _checkpoints.newest(only_run(tmp_path / "killed") / "checkpoints")
     resumed, whole = fitted(tmp_path / "killed"), fitted(tmp_path / "whole")
     assert resumed.run.resumed
     for a, b in zip(resumed.model.weights, whole.model.weights, strict=True):

@@ -10,7 +10,14 @@ import tensorflow as tf
 import tf_keras
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.trainers.fitting import EPOCHS, altered, fit_and_close
+from tests.trainers.fitting import (
+    EPOCHS,
+    STEPS,
+    altered,
+    assert_same_training,
+    fit_and_close,
+    fit_until,
+)
 from trainers import _fit, _strategy
 from trainers.datasets.mnist import IMAGE_SHAPE, NUM_CLASSES
 
@@ -77,22 +84,15 @@ def test_the_learning_rate_of_the_schedule_is_a_curve(smoke, fitted):
     np.testing.assert_allclose(fitted.history["learning_rate"], wanted, atol=1e-8)
 
 
-def interrupted(answer, config, split):
-    raise KeyboardInterrupt
-
-
-def test_an_interrupted_run_ends_as_if_nothing_had_happened(smoke, fitted, tmp_path):
-    broken_off = altered(make_model=make_model, evaluate=interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        fit_and_close(smoke, tmp_path, broken_off)
+def test_a_run_stopped_within_epochs_ends_as_if_nothing_had_happened(
+    smoke, fitted, tmp_path
+):
+    often = dataclasses.replace(smoke, checkpoint_steps=5)
+    fit_until(STEPS + 30, often, tmp_path, OF_KERAS_2)
     tf.random.set_seed(99)  # what another process would begin with
-    resumed = fit_and_close(smoke, tmp_path, OF_KERAS_2)
+    resumed = fit_and_close(often, tmp_path, OF_KERAS_2)
     assert resumed.run.resumed
-    for found, wanted in zip(resumed.model.weights, fitted.model.weights, strict=True):
-        np.testing.assert_array_equal(found.numpy(), wanted.numpy())
-    for name, curve in fitted.history.items():
-        if name != "examples_per_second":
-            assert resumed.history[name] == curve, name
+    assert_same_training(resumed, fitted)
 
 
 def test_trains_under_a_mirrored_strategy(smoke, tmp_path):

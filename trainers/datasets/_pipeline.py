@@ -29,7 +29,7 @@ def batches(
     """Batches examples; in training shuffled anew each epoch.
 
     The order and the transform's seeds follow from `seed` and the number of the
-    pass alone: see `skip_epochs` for going on where a killed run stopped.
+    pass alone: see `skip_epochs` and `rest` for going on where a killed run stopped.
 
     Args:
         dataset: Examples as tuples of tensors, of known number.
@@ -82,6 +82,14 @@ def skip_epochs(dataset: tf.data.Dataset, epochs: int) -> None:
     """
     for _ in range(epochs):
         iter(dataset)
+
+
+def rest(dataset: tf.data.Dataset, steps: int) -> tf.data.Dataset:
+    """Returns what a pass over `dataset` has left after `steps` batches.
+
+    It counts as that pass: the next one over `dataset` is the one after it.
+    """
+    return dataset.skip(steps).prefetch(tf.data.AUTOTUNE)
 
 
 def _alike_together(
