@@ -8,6 +8,9 @@ import sys
 
 import pytest
 
+from pipelines import train
+from trainers import _catalog
+
 ROOT = pathlib.Path(__file__).parent.parent.parent
 SLEEPER = """
 import time
@@ -100,3 +103,13 @@ def test_a_store_that_is_a_file_is_refused(tmp_path):
     done = _run("models", "--store", store)
     assert done.returncode == 2
     assert str(store) in done.stderr
+
+
+def test_sigterm_before_a_training_says_to_resume_too(monkeypatch, capsys):
+    def load(name):
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(_catalog, "load_model", load)
+    assert train.main(["mnist_classifier"]) == 75
+    told = capsys.readouterr().err
+    assert told == "Stopped by SIGTERM: resume with the same command\n"

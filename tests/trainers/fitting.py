@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from trainers import _fit, mnist_classifier
+from trainers import _checkpoints, _fit, mnist_classifier
 from trainers._guard import Guard
 
 EPOCHS = 3
@@ -67,6 +67,12 @@ def fit_until(step, config, runs, module=mnist_classifier, **options):
 
 def assert_same_training(resumed, whole):
     """All but the time that it took is equal, to the last bit."""
+    # The optimizer, its loss scale, the random states.
+    found, wanted = (
+        _checkpoints.newest(fitted.run.checkpoints)[1] for fitted in (resumed, whole)
+    )
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(a, b)
     for found, wanted in zip(resumed.model.weights, whole.model.weights, strict=True):
         np.testing.assert_array_equal(found.numpy(), wanted.numpy())
     assert resumed.history.keys() == whole.history.keys()

@@ -143,6 +143,7 @@ def test_a_saved_config_of_another_model_is_refused():
 
 def test_equal_training_has_an_equal_fingerprint_wherever_its_data_lie():
     assert fingerprint(Config()) == fingerprint(Config(datasets_dir="/elsewhere"))
+    assert fingerprint(Config()) == fingerprint(Config(checkpoint_steps=7))
     assert fingerprint(Config()) != fingerprint(Config(seed=2))
     assert fingerprint(Config()) != fingerprint(Config(filters=(64, 32)))
 

@@ -152,6 +152,23 @@ def test_a_run_stopped_again_and_again_ends_as_if_nothing_had_happened(
     assert re.search(r"after (epoch 1|step \d+ of epoch 2)\n", told)
 
 
+def test_a_run_in_half_precision_goes_on_with_its_loss_scale(quick, tmp_path):
+    # Too large at the start: it is halved in the first steps.
+    config = dataclasses.replace(
+        quick, epochs=1, mixed_precision="float16", checkpoint_steps=5
+    )
+
+    def make_model(config):
+        model = mnist_classifier.make_model(config)
+        model.optimizer.initial_scale = 2.0**24
+        return model
+
+    module = altered(make_model=make_model)
+    whole = fit_and_close(config, tmp_path / "whole", module)
+    fit_until(23, config, tmp_path / "killed", module)
+    assert_same_training(fit_and_close(config, tmp_path / "killed", module), whole)
+
+
 def test_sigterm_keeps_the_step_and_the_code_says_to_resume(config, whole, tmp_path):
     code, errors = stop_itself(signal.SIGTERM, STEPS + 13, config, tmp_path / "runs")
     assert code == os.EX_TEMPFAIL == 75

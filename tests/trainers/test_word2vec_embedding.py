@@ -2,6 +2,8 @@
 
 import csv
 import dataclasses
+import shutil
+import signal
 
 import gensim
 import numpy as np
@@ -20,6 +22,7 @@ from trainers import (
     _word_judgements,
     word2vec_embedding,
 )
+from trainers._errors import PreemptedError
 from trainers._word_vectors import WordVectors
 from trainers.word2vec_embedding import SMOKE, Config
 
@@ -210,6 +213,38 @@ def test_a_killed_run_ends_as_one_that_was_never_killed(
     assert resumed.history["loss"] == fitted.history["loss"]
     for a, b in zip(fitted.model.variables, resumed.model.variables, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    smoke, fitted, tmp_path, capsys
+):
+    shutil.copytree(fitted.run.path.parents[1], tmp_path, dirs_exist_ok=True)
+    (run,) = (tmp_path / "word2vec_embedding").iterdir()
+    before, last = sorted((run / "checkpoints").glob("epoch-*"))
+    (last / "word2vec").write_bytes(b"no pickle")
+    resumed = _fit.fit(word2vec_embedding, smoke, runs=tmp_path)
+    told = capsys.readouterr().out
+    assert f"Damaged in {run / 'checkpoints'}: {last.name}" in told
+    assert "after epoch 2" in told
+    assert resumed.run.path == run
+    assert resumed.history["loss"] == fitted.history["loss"]
+    for a, b in zip(fitted.model.variables, resumed.model.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_sigterm_waits_for_the_end_of_the_epoch(smoke, tmp_path, monkeypatch):
+    whole = _skip_gram.SkipGram.epoch
+
+    def told_to_end(self, epoch):
+        signal.raise_signal(signal.SIGTERM)
+        return whole(self, epoch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_skip_gram.SkipGram, "epoch", told_to_end)
+        with pytest.raises(PreemptedError, match="after epoch 1, which is kept"):
+            _fit.fit(word2vec_embedding, smoke, runs=tmp_path)
+    (run,) = (tmp_path / "word2vec_embedding").iterdir()
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["epoch-0001"]
 
 
 def test_a_damaged_checkpoint_is_begun_anew(smoke, tmp_path, capsys):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainers.datasets._pipeline import UNCACHED_BUFFER, batches, skip_epochs
+from trainers.datasets._pipeline import UNCACHED_BUFFER, batches, rest, skip_epochs
 
 SIZE = 100
 
@@ -91,6 +91,34 @@ def test_the_same_seed_gives_the_same_batches_again(cache):
         for a, b in zip(one, two, strict=True):
             np.testing.assert_array_equal(a[0], b[0])
             np.testing.assert_array_equal(a[1], b[1])
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"transform": with_seed},
+        {"transform_one": with_seed},
+        {"passes": 3},
+        {"cache": False, "uncached_buffer": 40},
+        {"size": lambda *parts: parts[0] % 7},
+    ],
+    ids=["transform", "transform_one", "passes", "uncached", "size"],
+)
+def test_the_rest_of_a_pass_is_what_the_pass_has_left(steps, more):
+    def make():
+        return batches(examples(), 32, training=True, seed=3, **more)
+
+    whole, resumed = make(), make()
+    list(whole)
+    skip_epochs(resumed, 1)
+    for a, b in zip(list(whole)[steps:], rest(resumed, steps), strict=True):
+        np.testing.assert_array_equal(a[0], b[0])
+        np.testing.assert_array_equal(a[1], b[1])
+    # And after it come whole ones.
+    for a, b in zip(whole, resumed, strict=True):
+        np.testing.assert_array_equal(a[0], b[0])
+        np.testing.assert_array_equal(a[1], b[1])
 
 
 @pytest.mark.parametrize("begun", [1, 3])
