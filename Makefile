@@ -28,6 +28,7 @@ export INPUT
 # $(call needs,MODEL): the value of MODEL, or a message that says what to type.
 needs = $(or $($(1)),$(error $@ needs $(1)=, as in `make $@ $(example_$(@))`))
 example_train    := MODEL=mnist_classifier
+example_train-workers := MODEL=mnist_classifier WORKERS=2
 example_evaluate := MODEL=mnist_classifier
 example_show     := MODEL=mnist_classifier
 example_predict  := MODEL=mnist_classifier INPUT=artifacts/examples/mnist_classifier/00.png
@@ -37,7 +38,7 @@ example_prepare  := DATASET=mnist
 # $(call flag,--version,VERSION): the flag and its quoted value, or nothing.
 flag = $(if $($(2)),$(1) '$($(2))')
 
-.PHONY: help setup prepare train evaluate serve predict score bench bench-score show models \
+.PHONY: help setup prepare train train-workers evaluate serve predict score bench bench-score show models \
 	tensorboard check test test-slow test-network soak lock wheel clean
 
 help: ## list these commands
@@ -62,9 +63,15 @@ $(READY): requirements.lock
 prepare: $(READY) ## fetch and check DATASET without training
 	@$(PYTHON) -m pipelines.prepare $(call needs,DATASET) --datasets '$(DATASETS)'
 
-train: $(READY) ## train MODEL, check it, export it to STORE; SET="epochs=2 dropout=0.3" DATASET= STRATEGY= DEVICES= PROFILE=1
-	@$(PYTHON) -m pipelines.train $(call needs,MODEL) --store '$(STORE)' --runs '$(RUNS)' --datasets '$(DATASETS)' --examples '$(EXAMPLES)' \
-	  --strategy '$(STRATEGY)' --devices '$(DEVICES)' $(call flag,--dataset,DATASET) $(foreach s,$(SET),--set '$(s)') $(if $(PROFILE),--profile)
+# The flags of a training, for both ways to start one.
+TRAINING = $(call needs,MODEL) --store '$(STORE)' --runs '$(RUNS)' --datasets '$(DATASETS)' --examples '$(EXAMPLES)' \
+  --strategy '$(STRATEGY)' --devices '$(DEVICES)' $(call flag,--tpu,TPU) $(call flag,--dataset,DATASET) $(foreach s,$(SET),--set '$(s)') $(if $(PROFILE),--profile)
+
+train: $(READY) ## train MODEL, check it, export it to STORE; SET="epochs=2 dropout=0.3" DATASET= STRATEGY=auto|default|mirrored|multi_worker|tpu TPU=local DEVICES= PROFILE=1
+	@$(PYTHON) -m pipelines.train $(TRAINING)
+
+train-workers: $(READY) ## the same in WORKERS (2) processes of this machine that train together, as on several machines; LOGS=
+	@$(PYTHON) -m pipelines.train_workers $(TRAINING) $(call flag,--workers,WORKERS) $(call flag,--logs,LOGS)
 
 evaluate: $(READY) ## test metrics and confusion matrix of an exported MODEL; VERSION= DATASET=
 	@$(PYTHON) -m pipelines.evaluate $(call needs,MODEL) --store '$(STORE)' --datasets '$(DATASETS)' \

@@ -4,28 +4,22 @@ Each is in a session of its own, so that Ctrl-C reaches this process alone, whic
 ends them by their ids.
 """
 
-import contextlib
-import ctypes
 import json
 import os
 import pathlib
 import re
 import select
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import IO, Any, Self, cast
 
+from pipelines import _children
 from savedmodels import protos
 from savedmodels.errors import MaaskitError
 
 _START_LIMIT_S = 180
 _STOP_LIMIT_S = 15
 _SERVING = re.compile(r"serving: gRPC (\S+?),? REST http://(\S+?), .*")
-_LIBC = ctypes.CDLL(None)
-_PR_SET_PDEATHSIG = 1
-_ENDING = (signal.SIGINT, signal.SIGTERM)
 _ROOT = pathlib.Path(__file__).parent.parent
 
 
@@ -51,7 +45,7 @@ class Process:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 start_new_session=True,
-                preexec_fn=_in_child,
+                preexec_fn=_children.end_with_parent,
             )
         self._stdin = cast(IO[bytes], self._popen.stdin)
         self._stdout = cast(IO[bytes], self._popen.stdout)
@@ -117,22 +111,6 @@ class Process:
         self._stdout.close()
 
 
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Puts off Ctrl-C and SIGTERM: what has just begun would be lost to them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _in_child() -> None:
-    """Lets signals end it, as does the end of the benchmark, even by SIGKILL."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-
-
 class Processes:
     """All processes of one benchmark. A context manager that ends them."""
 
@@ -157,7 +135,7 @@ class Processes:
     def start(self, name: str, *arguments: object) -> Process:
         """Starts `python -m <arguments>`, and does not wait for it."""
         log = self.folder / f"{len(self._started)}.log"
-        with _uninterrupted():
+        with _children.uninterrupted():
             process = Process(name, [str(argument) for argument in arguments], log)
             self._started.append(process)
         return process

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @_cli.command
 def main(argv: Sequence[str]) -> int:
     """Runs data set -> fit -> test metrics -> export, and says where it all is."""
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser(__doc__).parse_args(argv)
     try:
         return _run(arguments)
     except (PreemptedError, _cli.Terminated) as stop:
@@ -55,8 +55,11 @@ def _run(arguments: argparse.Namespace) -> int:
         config,
         runs=pathlib.Path(arguments.runs),
         strategy=arguments.strategy,
+        tpu=arguments.tpu,
         profile=arguments.profile,
     )
+    if fitted is None:
+        return 0  # another worker is the chief, which does the rest
     examples = module.make_examples(config)
     exported = export.export(
         fitted.model,
@@ -125,8 +128,13 @@ def _shown(metric: str, value: float) -> str:
     return f"{value:.4f}" if value >= 0.01 else f"{value:.3g}"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _cli.parser(__doc__)
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """Returns the flags of a training, for every command that starts some.
+
+    Args:
+        description: What the command does, in its first line.
+    """
+    parser = _cli.parser(description)
     _cli.add_model(parser)
     _cli.add_store(parser)
     parser.add_argument(
@@ -155,7 +163,13 @@ def _parser() -> argparse.ArgumentParser:
         "--strategy",
         metavar="NAME",
         default="auto",
-        help="default: one device; mirrored: all devices; auto: mirrored if several",
+        help="default: one device; mirrored: all devices; multi_worker: the processes "
+        "that TF_CONFIG names; tpu; auto: what there is",
+    )
+    parser.add_argument(
+        "--tpu",
+        metavar="ADDRESS",
+        help="train on this TPU: local, grpc://host:port, or its name in the cloud",
     )
     parser.add_argument(
         "--devices",

@@ -14,7 +14,7 @@ from trainers._runs import Run
 _PROFILED_STEPS = (5, 15)
 
 
-def make_callbacks(flavour: Any, run: Run, profile: bool) -> list[Any]:
+def make_callbacks(flavour: Any, run: Run, profile: bool, *, writes: bool) -> list[Any]:
     """Returns the callbacks of a run, in the order in which they act.
 
     Args:
@@ -22,7 +22,10 @@ def make_callbacks(flavour: Any, run: Run, profile: bool) -> list[Any]:
             takes only its own callbacks.
         run: Where files go.
         profile: Whether TensorBoard gets a profile of ten steps.
+        writes: Whether this process does; another of the same training has none.
     """
+    if not writes:
+        return []
     board = flavour.callbacks.TensorBoard(
         str(run.logs),
         write_graph=not run.resumed,
@@ -34,22 +37,26 @@ def make_callbacks(flavour: Any, run: Run, profile: bool) -> list[Any]:
 class Pictures:
     """Draws into TensorBoard after each epoch; for a `with` block."""
 
-    def __init__(self, run: Run, progress: Progress) -> None:
+    def __init__(self, run: Run, progress: Progress, *, writes: bool) -> None:
         """Opens TensorBoard's file.
 
         Args:
             run: Whose logs.
             progress: Kept up to date.
+            writes: Whether this process does.
         """
         self._logs = run.logs
         self._progress = progress
-        self._writer = tf.summary.create_file_writer(str(run.logs / "pictures"))
+        self._writer = None
+        if writes:
+            self._writer = tf.summary.create_file_writer(str(run.logs / "pictures"))
 
     def __enter__(self) -> "Pictures":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
     def draw(self, result: Evaluation) -> None:
         """Draws what a model did on the validation examples.
@@ -57,6 +64,8 @@ class Pictures:
         Raises:
             TrainingError: The logs cannot be written.
         """
+        if self._writer is None:
+            return
         try:
             draw(self._writer, self._progress, result)
         except (OSError, tf.errors.OpError) as error:

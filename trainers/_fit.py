@@ -31,6 +31,7 @@ from trainers import (
     _runs,
     _strategy,
     _training,
+    _workers,
 )
 from trainers._checkpoints import UnusableCheckpointError
 from trainers._config import TrainConfig, as_dict
@@ -80,44 +81,54 @@ def fit(
     *,
     runs: pathlib.Path,
     strategy: str = "auto",
+    tpu: str | None = None,
     profile: bool = False,
-) -> Fitted:
+) -> Fitted | None:
     """Trains a model, or goes on with a run that was interrupted.
+
+    Where several workers train together, all call this with the same arguments. All
+    take every step; what lies before and after, the chief does alone.
 
     Args:
         module: The model file, such as `trainers.mnist_classifier`.
         config: Its `Config`.
         runs: Folder of all runs.
-        strategy: `auto`, `default` or `mirrored`; see `_strategy.make_strategy`.
+        strategy: `auto`, `default`, `mirrored`, `multi_worker` or `tpu`; see
+            `_strategy.make_strategy`.
+        tpu: Address of a TPU.
         profile: Whether TensorBoard gets a profile of some steps.
 
     Returns:
-        The trained model. The caller exports it and calls `run.finish`.
+        The trained model. The caller exports it and calls `run.finish`. None for a
+        worker that is not the chief: it has nothing more to do.
 
     Raises:
         UsageError: No such strategy or data set.
         TrainingError: The loss became NaN or jumped, and lower learning rates did not
-            help; or files cannot be written.
+            help; files cannot be written; or another worker is gone.
         PreemptedError: SIGTERM came. The same call goes on with the run.
         SignatureError: The model's signatures break the contract; told before
             training.
     """
     name = module.__name__.rpartition(".")[2]
-    devices = _strategy.make_strategy(strategy)
-    run = _runs.open_run(runs, name, config)
+    if _learner.is_used(module):
+        _strategy.check_unspread(name, strategy)
+    devices = _strategy.make_strategy(strategy, tpu)
+    team = _workers.Team(devices)
+    with team.noticing():
+        run = team.open_run(runs, name, config)
     try:
         with Preemption() as preemption:
             training = Training(
-                module, config, run, devices, preemption, profile, answer_of
+                module, config, run, devices, team, preemption, profile, answer_of
             )
             try:
-                return _finish(training, _train(training))
+                return _train_and_finish(training)
             except UnusableCheckpointError as error:
-                print(f"{run.path} {error}: starting anew")
+                team.say(f"{run.path} {error}: starting anew")
                 run.fail(str(error))
-                run = _runs.open_run(runs, name, config)
-                training = dataclasses.replace(training, run=run)
-                return _finish(training, _train(training))
+                run = team.open_run(runs, name, config)
+                return _train_and_finish(dataclasses.replace(training, run=run))
     except DivergedError as error:
         run.fail(str(error))
         raise
@@ -140,6 +151,18 @@ def answer_of(signatures: Signatures) -> Answer:
         return {alias: output.numpy() for alias, output in outputs.items()}
 
     return answer
+
+
+def _train_and_finish(training: Training) -> Fitted | None:
+    """Trains on every worker, and goes on to the report on the chief."""
+    team = training.team
+    with team.noticing():
+        progress = _train(training)
+    team.disband()
+    if team.is_chief:
+        return _finish(training, progress)
+    training.run.close()
+    return None
 
 
 def _train(training: Training) -> Progress:

@@ -22,6 +22,7 @@ from trainers._guard import Guard
 from trainers._keeper import Keeper
 from trainers._preemption import Preemption
 from trainers._progress import Progress
+from trainers._workers import Team
 from trainers.datasets import _pipeline
 
 
@@ -36,6 +37,7 @@ class Loop:
         *,
         keeper: Keeper,
         preemption: Preemption,
+        team: Team,
         takes_last: bool,
     ) -> None:
         """Changes nothing yet.
@@ -47,6 +49,7 @@ class Loop:
             progress: Counted on, step by step.
             keeper: Has the checkpoints written.
             preemption: May ask for an end after any step.
+            team: Agrees after each step on how it went.
             takes_last: Whether the last epoch counts as the best, and not the one with
                 the lowest validation loss. That one counts all the same with early
                 stopping.
@@ -56,6 +59,7 @@ class Loop:
         self._progress = progress
         self._keeper = keeper
         self._preemption = preemption
+        self._team = team
         self._takes_last = takes_last and not config.early_stopping_epochs
         self._variables = _flavour.state(model)
         self._clock = time.monotonic()
@@ -128,12 +132,12 @@ class Loop:
 
     def _passes(self, train: tf.data.Dataset) -> Iterator[Any]:
         """The rest of the pass that the run is in, and then whole ones."""
-        distributed = self._model.distribute_strategy.experimental_distribute_dataset
-        whole, done = distributed(train), self._progress.step
+        strategy = self._model.distribute_strategy
+        whole, done = _pipeline.dealt(train, strategy), self._progress.step
         _pipeline.skip_epochs(train, self._progress.epochs)
         while not self._progress.is_over(self._config):
             if done:
-                yield iter(distributed(_pipeline.rest(train, done)))
+                yield iter(_pipeline.dealt(_pipeline.rest(train, done), strategy))
             else:
                 self._model.reset_metrics()
                 yield iter(whole)
@@ -148,11 +152,13 @@ class Loop:
                 with self._preemption.held(step > first):
                     self._callbacks.on_train_batch_begin(step)
                     logs = self._model.train_function(batches)
-                    self._guard.step(float(logs["loss"]))
+                    asked = self._preemption.asked
+                    loss, ends = self._team.step(float(logs["loss"]), asked)
+                    self._guard.step(loss)
                     self._callbacks.on_train_batch_end(step, logs)
                     progress.step += 1
                     self._after_step(logs, steps)
-                if self._preemption.asked:
+                if ends or (self._preemption.asked and self._team.size == 1):
                     self._note(logs)
                     self.save(must=True)
                     self._keeper.wait()
@@ -178,8 +184,14 @@ class Loop:
         """Validates, counts and keeps the epoch whose steps are done."""
         progress = self._progress
         scored = _flavour.results(self._model, progress.logs)
+        strategy = self._model.distribute_strategy
+        is_dealt = strategy.num_replicas_in_sync > 1
         judged = self._model.evaluate(
-            validation, callbacks=self._callbacks, return_dict=True, verbose=0
+            _pipeline.dealt(validation, strategy),
+            steps=int(validation.cardinality()) if is_dealt else None,
+            callbacks=self._callbacks,
+            return_dict=True,
+            verbose=0,
         )
         scored |= {f"val_{name}": float(value) for name, value in judged.items()}
         self._guard.validation(scored["val_loss"])

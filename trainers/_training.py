@@ -16,7 +16,14 @@ import numpy as np
 import tensorflow as tf
 
 from savedmodels.signature import Signatures
-from trainers import _callbacks, _checkpoints, _flavour, _guard, _strategy
+from trainers import (
+    _callbacks,
+    _checkpoints,
+    _flavour,
+    _guard,
+    _keras_multi_worker,
+    _strategy,
+)
 from trainers._config import TrainConfig
 from trainers._errors import PreemptedError
 from trainers._evaluation import Answer
@@ -26,6 +33,8 @@ from trainers._loop import Loop
 from trainers._preemption import Preemption
 from trainers._progress import Progress
 from trainers._runs import Run
+from trainers._workers import Team
+from trainers.datasets import _pipeline
 
 # What the learning rate is multiplied by after each trouble.
 _LOWER = 0.5
@@ -40,6 +49,7 @@ class Training:
         config: What is trained.
         run: Where files go.
         devices: What it is trained on.
+        team: The workers that train it.
         preemption: May ask for an end.
         profile: Whether TensorBoard gets a profile of some steps.
         answer_of: Makes a function of checked signatures, for pictures.
@@ -49,6 +59,7 @@ class Training:
     config: TrainConfig
     run: Run
     devices: tf.distribute.Strategy
+    team: Team
     preemption: Preemption
     profile: bool
     answer_of: Callable[[Signatures], Answer]
@@ -64,20 +75,23 @@ def train(training: Training) -> Progress:
         TrainingError: Files cannot be written.
         UnusableCheckpointError: The run cannot go on.
     """
-    run, goes_back = training.run, False
+    run, team, goes_back = training.run, training.team, False
     progress, arrays = _newest(training)
     if arrays is not None:
-        print(f"Going on with {run.path} after {progress.where}", flush=True)
+        team.say(f"Going on with {run.path} after {progress.where}")
     while not progress.is_over(training.config):
         kept = None if arrays is None else progress.where
         try:
-            with Keeper(run.checkpoints) as keeper:
+            with (
+                Keeper(run.checkpoints, writes=team.is_chief) as keeper,
+                _keras_multi_worker.mended(training.devices),
+            ):
                 _attempt(training, progress, arrays, keeper, rewrites=goes_back)
         except PreemptedError:
             raise
         except KeyboardInterrupt:
             if kept := keeper.kept or kept:
-                print(f"\nStopped. The same command goes on after {kept}.")
+                team.say(f"\nStopped. The same command goes on after {kept}.")
             raise
         except Trouble as trouble:
             progress, arrays = _go_back(training, progress, trouble)
@@ -86,7 +100,10 @@ def train(training: Training) -> Progress:
 
 
 def _newest(training: Training) -> tuple[Progress, list[np.ndarray] | None]:
-    return _checkpoints.newest(training.run.checkpoints) or (Progress(), None)
+    folder, team = training.run.checkpoints, training.team
+    return team.restored(
+        lambda: _checkpoints.newest(folder, tidy=team.is_chief) or (Progress(), None)
+    )
 
 
 def _attempt(
@@ -98,49 +115,59 @@ def _attempt(
     rewrites: bool,
 ) -> None:
     """Trains from a checkpoint on, or from the start, as long as all goes well."""
-    module, run = training.module, training.run
+    module, run, devices = training.module, training.run, training.devices
+    writes = training.team.is_chief
     config = _lowered(training.config, progress)
     _flavour.seed(config.seed)
     train_split, validation = module.make_datasets(config)
-    with _strategy.precision(config), training.devices.scope():
+    with _strategy.precision(config), devices.scope():
         model = module.make_model(config)
-    model.jit_compile = _strategy.xla(config, training.devices)
+    model.jit_compile = _strategy.xla(config, devices)
     # Checked here, so that a mistake in a signature costs no training.
     answer = training.answer_of(module.make_signatures(model, config))
-    _evaluate_once(model, validation)
-    with training.devices.scope():  # the optimizer makes its variables here
+    _evaluate_once(model, validation, devices)
+    with devices.scope():  # the optimizer makes its variables here
         loop = Loop(
             model,
             config,
             progress,
             keeper=keeper,
             preemption=training.preemption,
+            team=training.team,
             takes_last=getattr(module, "TAKES_LAST", False),
         )
         if arrays is not None:
             loop.restore(arrays)
     if rewrites:  # so that what was learnt of the learning rate outlives a kill
         loop.save(must=True)
-    callbacks = _callbacks.make_callbacks(_flavour.of(model), run, training.profile)
-    with _callbacks.Pictures(run, progress) as pictures:
+    callbacks = _callbacks.make_callbacks(
+        _flavour.of(model), run, training.profile, writes=writes
+    )
+    with _callbacks.Pictures(run, progress, writes=writes) as pictures:
 
         def after_epoch(began: float) -> None:
+            # On every worker: some variables of Keras 2 are means over all replicas,
+            # which all workers read together.
             pictures.draw(module.evaluate(answer, config, "validation"))
             if not sys.stdout.isatty():
                 seconds = time.monotonic() - began
-                print(_callbacks.line(progress, config.epochs, seconds), flush=True)
+                training.team.say(_callbacks.line(progress, config.epochs, seconds))
 
         loop.run(train_split, validation, callbacks, after_epoch)
+    training.team.check_alike(model)
 
 
-def _evaluate_once(model: Any, validation: tf.data.Dataset) -> None:
+def _evaluate_once(
+    model: Any, validation: tf.data.Dataset, devices: tf.distribute.Strategy
+) -> None:
     """Has the metrics make their variables, which they do with their first batch."""
     first = None
     # To the end: a cache that was left half full is emptied later, with bad luck while
     # somebody else reads it.
     for batch in validation:
         first = batch if first is None else first
-    model.evaluate(tf.data.Dataset.from_tensors(first), verbose=0)
+    one = _pipeline.dealt(tf.data.Dataset.from_tensors(first), devices)
+    model.evaluate(one, steps=1, verbose=0)
 
 
 def _go_back(
@@ -151,16 +178,16 @@ def _go_back(
     rate = _lowered(config, progress).learning_rate
     if len(tried) >= config.rollbacks:
         raise _guard.diverged(trouble, rate, len(tried)) from trouble
-    _checkpoints.discard_from(training.run.checkpoints, trouble.bad)
+    if training.team.is_chief:
+        _checkpoints.discard_from(training.run.checkpoints, trouble.bad)
     earlier, arrays = _newest(training)
     lower = {"at": trouble.where, "reason": f"the loss {trouble.what}"}
     lower |= {"to": earlier.where, "learning_rate": rate * _LOWER}
     earlier.rollbacks = [*tried, lower]
-    print(
+    training.team.say(
         f"Trouble: {trouble} (loss={trouble.loss:g}). Going back to {earlier.where} "
         f"with learning_rate={rate * _LOWER:g}, rollback {len(tried) + 1} of "
-        f"{config.rollbacks}",
-        flush=True,
+        f"{config.rollbacks}"
     )
     return earlier, arrays
 

@@ -92,6 +92,61 @@ def rest(dataset: tf.data.Dataset, steps: int) -> tf.data.Dataset:
     return dataset.skip(steps).prefetch(tf.data.AUTOTUNE)
 
 
+def dealt(
+    dataset: tf.data.Dataset, strategy: tf.distribute.Strategy
+) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+    """Deals each global batch out to the replicas of a strategy.
+
+    Every worker makes every global batch, from the same seed, and each replica takes
+    its rows of it by number: replica r of R those from r / R to (r + 1) / R of the
+    batch. So the k-th global batch holds the same examples, moved and cut in the same
+    way, whatever the number of replicas and workers; no example is seen twice in a
+    pass, and none is left out. What TensorFlow would do instead (`AutoShardPolicy`)
+    gives each worker other files, or every other example, which makes other batches,
+    and in the last one gives some replicas all and others nothing. The price: a worker
+    decodes and transforms what others compute on, W times the work of one process
+    with W workers, each at the pace of one. The examples here are cached in memory.
+
+    Rows of a batch differ by one at most between replicas. One with fewer rows than
+    there are replicas leaves some of them none.
+
+    Args:
+        dataset: What `batches` returned; of which `skip_epochs` may have dropped some.
+        strategy: Without one, the data set is returned as it is.
+
+    Returns:
+        One pass, and then empty batches without end: whoever reads it has to know the
+        number of steps. An end would have to be agreed on at each step.
+    """
+    if strategy.num_replicas_in_sync == 1:
+        return strategy.experimental_distribute_dataset(dataset)
+    nothing = tf.nest.map_structure(_no_rows, dataset.element_spec)
+    afterwards = tf.data.Dataset.from_tensors(nothing).repeat()
+
+    def of_this_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        every = context.num_replicas_in_sync
+        here = every // context.num_input_pipelines
+        first = context.input_pipeline_id * here
+
+        def rows(replica: tf.Tensor, batch: tuple[tf.Tensor, ...]) -> tuple:
+            size = tf.shape(tf.nest.flatten(batch)[0], tf.int64)[0]
+            begin, end = size * replica // every, size * (replica + 1) // every
+            return tf.nest.map_structure(lambda part: part[begin:end], batch)
+
+        def hands(*batch: tf.Tensor) -> tf.data.Dataset:
+            replicas = tf.data.Dataset.range(first, first + here)
+            return replicas.map(lambda replica: rows(replica, batch))
+
+        return dataset.flat_map(hands).concatenate(afterwards).prefetch(here)
+
+    return strategy.distribute_datasets_from_function(of_this_worker)
+
+
+def _no_rows(spec: tf.TensorSpec) -> tf.Tensor:
+    """An empty batch."""
+    return tf.zeros([0, *(size or 0 for size in spec.shape[1:])], spec.dtype)
+
+
 def _alike_together(
     dataset: tf.data.Dataset,
     batch: int,

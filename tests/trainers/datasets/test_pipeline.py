@@ -1,10 +1,19 @@
 """Every example once a pass, in an order that a seed and a pass number give."""
 
+import itertools
+import types
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainers.datasets._pipeline import UNCACHED_BUFFER, batches, rest, skip_epochs
+from trainers.datasets._pipeline import (
+    UNCACHED_BUFFER,
+    batches,
+    dealt,
+    rest,
+    skip_epochs,
+)
 
 SIZE = 100
 
@@ -197,3 +206,58 @@ def test_data_of_unknown_size_cannot_be_shuffled():
     with pytest.raises(ValueError, match="Received: cardinality -2"):
         batches(unknown, 32, training=True, seed=1)
     assert len(passes(batches(unknown, 32, training=False, seed=1), 1)[0]) == SIZE
+
+
+def hands(make, workers, each, steps):
+    """What every replica gets, [steps][replicas], with each worker's own data set."""
+
+    def hands_of(place):
+        def distribute(dataset_fn):
+            context = tf.distribute.InputContext(workers, place, workers * each)
+            return dataset_fn(context)
+
+        strategy = types.SimpleNamespace(
+            num_replicas_in_sync=workers * each,
+            distribute_datasets_from_function=distribute,
+        )
+        found = itertools.islice(dealt(make(), strategy), steps * each)
+        return [list(itertools.islice(found, each)) for _ in range(steps)]
+
+    of_workers = [hands_of(place) for place in range(workers)]
+    return [list(itertools.chain(*step)) for step in zip(*of_workers, strict=True)]
+
+
+@pytest.mark.parametrize(("workers", "each"), [(1, 2), (2, 1), (2, 2), (3, 1), (1, 4)])
+@pytest.mark.parametrize("begun", [0, 1])
+def test_a_global_batch_holds_the_same_examples_however_many_share_it(
+    workers, each, begun
+):
+    def make():
+        # 13 batches a pass, the last of 4: with 4 replicas one each, with 3 not.
+        dataset = batches(examples(), 8, training=True, seed=3, transform=with_seed)
+        skip_epochs(dataset, begun)
+        return dataset
+
+    whole = make()
+    alone = list(whole)
+    *shared, after = hands(make, workers, each, steps=len(alone) + 1)
+    assert [len(labels) for _, labels in after] == [0] * workers * each
+    for batch, of_replicas in zip(alone, shared, strict=True):
+        together = [np.concatenate(part) for part in zip(*of_replicas, strict=True)]
+        np.testing.assert_array_equal(together[0], batch[0])
+        np.testing.assert_array_equal(together[1], batch[1])
+        sizes = [len(labels) for _, labels in of_replicas]
+        assert max(sizes) - min(sizes) <= 1
+
+
+def test_a_batch_of_fewer_examples_than_replicas_leaves_some_of_them_none():
+    def make():
+        return batches(examples(9), 8, training=False, seed=1)
+
+    _, last = hands(make, 2, 2, steps=2)
+    assert sorted(len(labels) for _, labels in last) == [0, 0, 0, 1]
+
+
+def test_one_replica_reads_the_data_set_as_it_is():
+    dataset = batches(examples(), 8, training=True, seed=3)
+    assert dealt(dataset, tf.distribute.get_strategy()) is dataset

@@ -1,0 +1,261 @@
+"""Several processes train one model: as one does, and end as one does."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipelines import train_workers
+from trainers import _catalog, _fit, mnist_classifier
+
+ROOT = pathlib.Path(__file__).parents[2]
+MODELS = [name for name in _catalog.model_names() if name != "word2vec_embedding"]
+# 600 tiny digits: ten steps of 60, of which each of two workers has 30.
+FIELDS = {
+    "network": "dense",
+    "epochs": 2,
+    "global_batch_size": 60,
+    "learning_rate": 0.01,
+}
+
+
+def launch(folder, datasets_dir, model="mnist_classifier", more=(), **fields):
+    """Starts `python -m pipelines.train_workers` with all its files in a folder."""
+    flags = {
+        "--store": folder / "models",
+        "--runs": folder / "runs",
+        "--examples": folder / "examples",
+        "--logs": folder / "logs",
+        "--datasets": datasets_dir,
+    }
+    settings = [f"--set={name}={value}" for name, value in fields.items()]
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "pipelines.train_workers", model),
+            *(f"{flag}={value}" for flag, value in flags.items()),
+            *settings,
+            *more,
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def content(folder, model="mnist_classifier"):
+    """The metrics of the only run that was exported."""
+    (path,) = (folder / "runs" / model).glob("*/metrics.json")
+    return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def two(datasets_dir, tmp_path_factory):
+    """A folder in which two workers have trained, and what they said."""
+    folder = tmp_path_factory.mktemp("two")
+    child = launch(folder, datasets_dir, **FIELDS)
+    output, errors = child.communicate()
+    assert child.returncode == 0, errors
+    return folder, output
+
+
+def one_process(datasets_dir, runs):
+    """The same training by itself, on one device."""
+    config = mnist_classifier.Config(datasets_dir=str(datasets_dir), **FIELDS)
+    one = _fit.fit(mnist_classifier, config, runs=runs, strategy="default")
+    one.run.close()
+    return one
+
+
+def test_two_workers_train_as_one_process_does(two, datasets_dir, tmp_path):
+    folder, _ = two
+    one = one_process(datasets_dir, tmp_path)
+    found = content(folder)
+    assert found["config"]["global_batch_size"] == 60
+    for curve in ("loss", "accuracy", "val_loss", "val_accuracy"):
+        np.testing.assert_allclose(
+            found["history"][curve], one.history[curve], rtol=1e-4, err_msg=curve
+        )
+    (version,) = (folder / "models" / "mnist_classifier").iterdir()
+    exported = tf.saved_model.load(version).signatures["serving_default"]
+    config = mnist_classifier.Config(datasets_dir=str(datasets_dir))
+    images = mnist_classifier.make_examples(config)["serving_default"]["image"]
+    np.testing.assert_allclose(
+        exported(image=tf.constant(images))["scores"],
+        one.signatures["serving_default"](tf.constant(images))["scores"],
+        atol=1e-5,
+    )
+
+
+def test_the_chief_alone_writes_and_speaks(two):
+    folder, output = two
+    versions = (folder / "models" / "mnist_classifier").iterdir()
+    assert [path.name for path in versions] == ["1"]
+    (run,) = (folder / "runs" / "mnist_classifier").iterdir()
+    assert json.loads((run / "ended.json").read_text())["exported"]
+    assert len(list((run / "logs" / "train").iterdir())) == 1
+    assert output.count("epoch 2/2") == 1
+    assert output.count("version in") == 1
+    chief, follower = sorted((folder / "logs").glob("*/*.log"))
+    assert "epoch 2/2" in chief.read_text()
+    # Nothing but what TensorFlow says of its server.
+    said = follower.read_text()
+    assert not any(word in said for word in ("epoch", "version", "rror"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--strategy=mirrored"], "Expected `multi_worker`"),
+        (["--workers=0"], "1 or more were expected"),
+        (["--workers=some"], "a whole number was expected"),
+        (["--nosuch=1"], "unrecognized arguments: --nosuch=1"),
+    ],
+)
+def test_a_mistake_is_told_before_any_worker_starts(flags, says, capsys, tmp_path):
+    try:
+        code = train_workers.main(["mnist_classifier", f"--logs={tmp_path}", *flags])
+    except SystemExit as ended:
+        code = ended.code
+    assert code == 2
+    assert says in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_two_workers_see_the_same_gpu(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    assert train_workers._shares_of_gpus(2, "auto") == [
+        {"CUDA_VISIBLE_DEVICES": "4,5"},
+        {"CUDA_VISIBLE_DEVICES": "6,7"},
+    ]
+    assert train_workers._shares_of_gpus(2, "cpu") == [{}, {}]
+    with pytest.raises(train_workers.UsageError, match="5 workers, 4 GPUs"):
+        train_workers._shares_of_gpus(5, "auto")
+
+
+def children(process):
+    """Process ids of the workers, in the order of their start."""
+    listed = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return sorted(map(int, listed.read_text().split()))
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_for(child, what):
+    for line in child.stdout:
+        if what in line:
+            return
+    raise AssertionError(child.communicate()[1])
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(datasets_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    child = launch(folder, datasets_dir, **(FIELDS | {"epochs": 6}))
+    _, errors = child.communicate()
+    assert child.returncode == 0, errors
+    return content(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1], ids=["chief", "follower"])
+def test_a_killed_worker_ends_the_cluster_and_the_rerun_ends_as_if_nothing_had_happened(
+    killed, uninterrupted, datasets_dir, tmp_path
+):
+    fields = FIELDS | {"epochs": 6}
+    child = launch(tmp_path, datasets_dir, **fields)
+    wait_for(child, "epoch 2/6")
+    pids = children(child)
+    os.kill(pids[killed], signal.SIGKILL)
+    _, errors = child.communicate(timeout=120)
+    assert child.returncode == 128 + signal.SIGKILL
+    assert f"worker {killed} of 2 was killed by SIGKILL" in errors
+    assert not any(map(is_running, pids))
+
+    again = launch(tmp_path, datasets_dir, **fields)
+    output, errors = again.communicate()
+    assert again.returncode == 0, errors
+    assert "Going on with" in output
+    found = content(tmp_path)
+    for curve in ("loss", "val_loss", "accuracy"):
+        assert found["history"][curve] == uninterrupted["history"][curve], curve
+    assert found["test"] == uninterrupted["test"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_all_workers_and_the_rerun_goes_on(
+    number, uninterrupted, datasets_dir, tmp_path
+):
+    fields = FIELDS | {"epochs": 6}
+    child = launch(tmp_path, datasets_dir, **fields)
+    wait_for(child, "epoch 2/6")
+    pids = children(child)
+    child.send_signal(number)
+    _, errors = child.communicate(timeout=120)
+    assert child.returncode in (75, 128 + number), errors
+    assert not any(map(is_running, pids))
+
+    again = launch(tmp_path, datasets_dir, **fields)
+    output, errors = again.communicate()
+    assert again.returncode == 0, errors
+    assert "Going on with" in output
+    assert content(tmp_path)["history"]["loss"] == uninterrupted["history"]["loss"]
+
+
+def typed(value):
+    """A field's value as one types it."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_trains_in_two_workers(model, datasets_dir, tmp_path):
+    smoke = dataclasses.asdict(_catalog.load_model(model).SMOKE)
+    del smoke["datasets_dir"]
+    fields = {name: typed(value) for name, value in smoke.items()}
+    child = launch(tmp_path, datasets_dir, model, **fields)
+    _, errors = child.communicate()
+    assert child.returncode == 0, errors
+    assert [path.name for path in (tmp_path / "models" / model).iterdir()] == ["1"]
+    losses = content(tmp_path, model)["history"]["loss"]
+    assert len(losses) == smoke["epochs"]
+    assert np.isfinite(losses).all()
+
+
+@pytest.mark.slow
+def test_what_gensim_trains_is_not_spread_and_says_so(datasets_dir, tmp_path):
+    child = launch(tmp_path, datasets_dir, "word2vec_embedding")
+    _, errors = child.communicate()
+    assert child.returncode == 2
+    assert "cannot be spread over devices or workers" in errors
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_train_on_gpus_as_one_process_does(workers, datasets_dir, tmp_path):
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    if gpus < workers:
+        pytest.skip(f"{workers} GPUs are needed, and there are {gpus}")
+    folder = tmp_path / "workers"
+    flags = ["--strategy=multi_worker", f"--workers={workers}"]
+    child = launch(folder, datasets_dir, more=flags, **FIELDS)
+    _, errors = child.communicate()
+    assert child.returncode == 0, errors
+    one = one_process(datasets_dir, tmp_path / "one")
+    np.testing.assert_allclose(
+        content(folder)["history"]["loss"], one.history["loss"], rtol=1e-3
+    )
