@@ -98,11 +98,10 @@ def _multi_worker_strategy(
             )
         )
     except (tf.errors.OpError, RuntimeError) as error:
-        first_line = str(error).strip().splitlines()[0]
         raise UsageError(
             f"{cluster.job}:{cluster.index} cannot join its cluster. Expected to "
             f"listen at {cluster.addresses[cluster.place]} and to reach "
-            f"{', '.join(cluster.addresses)}. Received: {first_line}."
+            f"{', '.join(cluster.addresses)}. Received: {_first_line(error)}."
         ) from error
 
 
@@ -126,10 +125,9 @@ def _tpu_strategy(name: str, address: str | None) -> tf.distribute.Strategy:
         tf.tpu.experimental.initialize_tpu_system(resolver)
         return tf.distribute.TPUStrategy(resolver)
     except (tf.errors.OpError, OSError, ValueError, RuntimeError, ImportError) as error:
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(
             f"There is no such TPU. Expected one that answers. Received: `{address}`; "
-            f"{first_line}."
+            f"{_first_line(error)}."
         ) from error
 
 
@@ -138,6 +136,10 @@ def _reach(address: str) -> None:
     host, _, port = address.removeprefix("grpc://").rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host, int(port)), _TPU_ANSWERS_WITHIN_S).close()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def dtype_policy(config: TrainConfig) -> str:
