@@ -42,6 +42,11 @@ class TrainConfig:
             training stops; 0 for never.
         mixed_precision: `auto` (by device), `float16`, `bfloat16` or `off`.
         xla: `auto` (by device), `on` or `off`.
+        gradient_accumulation_steps: In how many parts a batch goes through the network
+            before one update: the same gradient, unless there is batch normalisation,
+            and less memory. 1 is all at once.
+        ema_momentum: Share of the weights' averages that stays in a step, where these
+            are judged and exported: 0.999 for means of about 1,000 steps; 0 is off.
     """
 
     FOR_DATASET: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -57,6 +62,8 @@ class TrainConfig:
     early_stopping_epochs: int = 0
     mixed_precision: str = "auto"
     xla: str = "auto"
+    gradient_accumulation_steps: int = 1
+    ema_momentum: float = 0.0
 
     def __post_init__(self) -> None:
         check_dataset(self.dataset)
@@ -73,6 +80,10 @@ class TrainConfig:
         fits = self.mixed_precision in _PRECISIONS
         check(self, "mixed_precision", fits, "`auto`, `float16`, `bfloat16` or `off`")
         check(self, "xla", self.xla in _SWITCHES, "`auto`, `on` or `off`")
+        parts = self.gradient_accumulation_steps
+        check(self, "gradient_accumulation_steps", parts >= 1, "1 (off) or more")
+        fits = 0 <= self.ema_momentum < 1
+        check(self, "ema_momentum", fits, "0 (off) or more, and below 1")
 
 
 Config = TypeVar("Config", bound=TrainConfig)

@@ -14,6 +14,8 @@ import keras
 import tensorflow as tf
 
 _KERAS_2 = "tf_keras"
+# What a step tells of itself alone, among the running means of its epoch.
+OF_ONE_STEP = ("gradient_norm",)
 
 
 def of(model: Any) -> types.ModuleType:
@@ -94,8 +96,9 @@ def results(model: Any, logs: Mapping[str, float]) -> dict[str, float]:
         logs: What its last step returned. A step of a model's own that returns other
             names than those of its metrics has the last word.
     """
+    logs = {name: value for name, value in logs.items() if name not in OF_ONE_STEP}
     found = {name: float(value) for name, value in model.get_metrics_result().items()}
-    return found if found.keys() == logs.keys() else dict(logs)
+    return found if found.keys() == logs.keys() else logs
 
 
 def learning_rate(optimizer: Any) -> float:

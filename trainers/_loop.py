@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainers import _checkpoints, _flavour
+from trainers import _averages, _checkpoints, _flavour
 from trainers._config import TrainConfig
 from trainers._guard import Guard
 from trainers._keeper import Keeper
@@ -186,19 +186,20 @@ class Loop:
         scored = _flavour.results(self._model, progress.logs)
         strategy = self._model.distribute_strategy
         is_dealt = strategy.num_replicas_in_sync > 1
-        judged = self._model.evaluate(
+        found = self._model.evaluate(
             _pipeline.dealt(validation, strategy),
             steps=int(validation.cardinality()) if is_dealt else None,
             callbacks=self._callbacks,
             return_dict=True,
             verbose=0,
         )
-        scored |= {f"val_{name}": float(value) for name, value in judged.items()}
+        scored |= {f"val_{name}": float(value) for name, value in found.items()}
         self._guard.validation(scored["val_loss"])
         epoch = progress.epochs
         is_best = self._count(scored, steps)
         # The weights that were judged, which are those that the model is to have.
-        best = _checkpoints.values(self._model.weights) if is_best else None
+        judged = _averages.served(self._model)
+        best = _checkpoints.values(judged) if is_best else None
         self._callbacks.on_epoch_end(epoch, scored)
         self.save(best=best, must=True)
 

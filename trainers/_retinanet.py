@@ -1,6 +1,6 @@
 """RetinaNet of tf-models-official, as a model that `fit` trains, and its targets."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -13,8 +13,9 @@ from official.vision.modeling.backbones import factory as backbone_factory
 from official.vision.ops import preprocess_ops
 from official.vision.tasks import retinanet as tasks
 
-from trainers import _detection_plan
+from trainers import _detection_plan, _steps
 from trainers._detection_plan import Plan
+from trainers._parts import Part
 
 # Boxes of lower scores are not looked at.
 _LEAST_SCORE = 0.05
@@ -63,7 +64,7 @@ def make_task(plan: Plan, config: Any) -> tasks.RetinaNetTask:
             max_num_detections=_CANDIDATES * config.max_detections,
         ),
         norm_activation=common.NormActivation(
-            use_sync_bn=False, norm_momentum=_STATISTICS_MOMENTUM
+            use_sync_bn=_steps.is_spread(), norm_momentum=_STATISTICS_MOMENTUM
         ),
     )
     losses = configs.Losses(l2_weight_decay=config.weight_decay)
@@ -71,7 +72,14 @@ def make_task(plan: Plan, config: Any) -> tasks.RetinaNetTask:
 
 
 class RetinaNet(tf_keras.Model):
-    """The official network, trained step by step by the official task."""
+    """The official network, with the loss of the official task: `_steps.Losses`.
+
+    Attributes:
+        network: From normalised images to raw outputs.
+        divisor_offset: A loss is divided by the number of matched anchors and this.
+    """
+
+    divisor_offset = 1.0
 
     def __init__(self, task: tasks.RetinaNetTask, name: str) -> None:
         super().__init__(name=name)
@@ -92,19 +100,41 @@ class RetinaNet(tf_keras.Model):
         """Returns the raw outputs for normalised images [batch, side, side, 3]."""
         return self.network(images, training=training)
 
-    def train_step(self, data: tuple[tf.Tensor, Any]) -> dict[str, tf.Tensor]:
-        """Takes one step on (images, targets)."""
-        self._task.train_step(data, self.network, self.optimizer, self._means)
-        return self._scored()
+    def amount(self, part: Part) -> tf.Tensor:
+        """Returns the number of matched anchors."""
+        return tf.reduce_sum(part.targets["box_weights"])
 
-    def test_step(self, data: tuple[tf.Tensor, Any]) -> dict[str, tf.Tensor]:
-        """Judges one batch of (images, targets)."""
-        images, targets = data
-        outputs = self.network(images, training=False)
-        _, classes, boxes, both = self._task.build_losses(outputs, targets)
-        for mean, value in zip(self._means, (both, classes, boxes), strict=True):
+    def forward(self, inputs: tf.Tensor, training: bool) -> Mapping[str, Any]:
+        """Returns the raw outputs, in float32."""
+        raw = self.network(inputs, training=training)
+        used = {key: raw[key] for key in ("cls_outputs", "box_outputs")}
+        return tf.nest.map_structure(lambda output: tf.cast(output, tf.float32), used)
+
+    def judge(
+        self, part: Part, outputs: Mapping[str, Any], training: bool
+    ) -> tuple[tf.Tensor, tf.Tensor | None, list[tf.Tensor]]:
+        """Returns the loss of scores and boxes, that of the weights, and curves."""
+        targets = part.targets
+        if _steps.is_spread():
+            outputs, targets = _some(outputs), _some(targets)
+        loss, classes, boxes, both = self._task.build_losses(outputs, targets)
+        weight = self._task.task_config.losses.loss_weight
+        penalty = weight * tf.reduce_sum(self.network.losses) if training else None
+        return loss, penalty, [both, classes, boxes]
+
+    def count(self, part: Part, outputs: Mapping[str, Any]) -> None:
+        """Adds nothing: all curves are divided by the anchors of the whole batch."""
+
+    def keep(self, curves: Sequence[tf.Tensor], rows: tf.Tensor) -> None:
+        """Adds the losses of a batch: all batches count alike."""
+        del rows
+        for mean, value in zip(self._means, curves, strict=True):
             mean.update_state(value)
-        return self._scored()
+
+    def get_metrics_result(self) -> dict[str, tf.Tensor]:
+        """Returns the losses by the names that the training loop knows."""
+        both, classes, boxes = (mean.result() for mean in self._means)
+        return {"loss": both, "class_loss": classes, "box_loss": boxes}
 
     def detect(self, images: tf.Tensor, sizes: tf.Tensor) -> Mapping[str, tf.Tensor]:
         """Returns the boxes with the highest scores, many for each object.
@@ -118,11 +148,6 @@ class RetinaNet(tf_keras.Model):
             `detection_classes` from 1 on, and `num_detections` [batch].
         """
         return self.network(normalised(images), image_shape=sizes, training=False)
-
-    def _scored(self) -> dict[str, tf.Tensor]:
-        """The losses by the names that the training loop knows."""
-        both, classes, boxes = (mean.result() for mean in self._means)
-        return {"loss": both, "class_loss": classes, "box_loss": boxes}
 
 
 def make_parser(plan: Plan, side: int) -> retinanet_input.Parser:
@@ -168,6 +193,21 @@ def as_targets(
 def normalised(images: tf.Tensor) -> tf.Tensor:
     """Returns uint8 pixels as the network takes them."""
     return preprocess_ops.normalize_image(images)
+
+
+def _some(structure: Any) -> Any:
+    """One row of zeros where there is none: the official loss cannot do without.
+
+    Targets of zeros match no anchor and have no weight.
+    """
+    return tf.nest.map_structure(
+        lambda tensor: tf.pad(
+            tensor,
+            [[0, tf.maximum(1 - tf.shape(tensor)[0], 0)]]
+            + [[0, 0]] * (tensor.shape.rank - 1),
+        ),
+        structure,
+    )
 
 
 def _network(task: tasks.RetinaNetTask) -> tf_keras.Model:

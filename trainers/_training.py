@@ -17,11 +17,13 @@ import tensorflow as tf
 
 from savedmodels.signature import Signatures
 from trainers import (
+    _averages,
     _callbacks,
     _checkpoints,
     _flavour,
     _guard,
     _keras_multi_worker,
+    _steps,
     _strategy,
 )
 from trainers._config import TrainConfig
@@ -122,6 +124,7 @@ def _attempt(
     train_split, validation = module.make_datasets(config)
     with _strategy.precision(config), devices.scope():
         model = module.make_model(config)
+        _steps.attach(model, config)
     model.jit_compile = _strategy.xla(config, devices)
     # Checked here, so that a mistake in a signature costs no training.
     answer = training.answer_of(module.make_signatures(model, config))
@@ -148,7 +151,9 @@ def _attempt(
         def after_epoch(began: float) -> None:
             # On every worker: some variables of Keras 2 are means over all replicas,
             # which all workers read together.
-            pictures.draw(module.evaluate(answer, config, "validation"))
+            with _averages.used(model):
+                result = module.evaluate(answer, config, "validation")
+            pictures.draw(result)
             if not sys.stdout.isatty():
                 seconds = time.monotonic() - began
                 training.team.say(_callbacks.line(progress, config.epochs, seconds))

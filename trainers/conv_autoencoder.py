@@ -37,7 +37,7 @@ import tensorflow_datasets as tfds
 
 from savedmodels.errors import UsageError
 from savedmodels.signature import Signatures
-from trainers import _reconstruction, _schedule
+from trainers import _reconstruction, _schedule, _steps
 from trainers._config import TrainConfig, check
 from trainers._evaluation import Answer, Evaluation
 from trainers.datasets import _load, _pipeline
@@ -176,7 +176,9 @@ def _decoder(shape: tuple[int, int, int], config: Config) -> keras.Model:
 
 def _normalised(x: keras.KerasTensor) -> keras.KerasTensor:
     # Over about 30 steps: the default 0.99 lags behind short runs.
-    x = keras.layers.BatchNormalization(momentum=0.97)(x)
+    x = keras.layers.BatchNormalization(momentum=0.97, synchronized=_steps.is_spread())(
+        x
+    )
     return keras.layers.ReLU()(x)
 
 

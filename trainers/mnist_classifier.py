@@ -34,7 +34,7 @@ from savedmodels.signature import (
     Signatures,
     parse_encoded_images,
 )
-from trainers import _evaluation, _schedule
+from trainers import _evaluation, _schedule, _steps
 from trainers._config import TrainConfig, check
 from trainers._evaluation import Answer, Evaluation
 from trainers.datasets import _load, _pipeline
@@ -175,7 +175,9 @@ def _convolutions(x: keras.KerasTensor, config: Config) -> keras.KerasTensor:
             # First, for a quarter of the work: the same result wherever the batch norm
             # scales by a positive number, as it begins with, though not elsewhere.
             x = keras.layers.MaxPooling2D(2)(x)
-        x = keras.layers.BatchNormalization(momentum=_STATISTICS_MOMENTUM)(x)
+        x = keras.layers.BatchNormalization(
+            momentum=_STATISTICS_MOMENTUM, synchronized=_steps.is_spread()
+        )(x)
         x = keras.layers.ReLU()(x)
     x = keras.layers.Flatten()(x)
     return keras.layers.Dropout(config.dropout, seed=config.seed)(x)

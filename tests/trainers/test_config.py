@@ -115,6 +115,8 @@ def test_a_word_without_an_equals_sign_is_no_override():
         "early_stopping_epochs=-1",
         "mixed_precision=on",
         "xla=true",
+        "gradient_accumulation_steps=0",
+        "ema_momentum=1",
         "datasets_dir=",
     ],
 )

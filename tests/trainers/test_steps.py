@@ -1,0 +1,186 @@
+"""What a step does with a batch, on one device; test_replicas.py asks about several."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tf_keras
+
+from tests.trainers import small_models
+from tests.trainers.fitting import altered, fit_and_close
+from tests.trainers.small_models import Config
+from trainers import _averages, _checkpoints, _flavour, _steps
+from trainers._checkpoints import Progress
+
+FLAVOURS = pytest.mark.parametrize("flavour", small_models.FLAVOURS)
+
+
+def made(config):
+    model = small_models.make_model(config)
+    _steps.attach(model, config)
+    return model
+
+
+def taught(model, epochs=2):
+    """Takes steps without a graph, which is soon done; returns their logs."""
+    logs = []
+    for _ in range(epochs):
+        model.reset_metrics()
+        for batch in small_models.make_datasets(Config(flavour=_name_of(model)))[0]:
+            found = model.train_step(batch)
+            logs.append({name: float(value) for name, value in found.items()})
+    return logs
+
+
+def _name_of(model):
+    return _flavour.of(model).__name__
+
+
+def values(variables):
+    return [variable.numpy() for variable in variables]
+
+
+def assert_equal(found, wanted):
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@FLAVOURS
+def test_on_one_device_a_step_is_that_of_keras_to_the_last_bit(flavour):
+    config = Config(flavour=flavour, normalised=True, clipping="global_clipnorm")
+    model, of_keras = made(config), small_models.make_model(config)
+    logs, wanted = taught(model), taught(of_keras)
+    assert_equal(values(model.weights), values(of_keras.weights))
+    for step in logs:
+        step.pop("gradient_norm")
+    assert logs == wanted
+
+
+@FLAVOURS
+def test_parts_of_a_batch_have_the_gradient_of_the_whole(flavour):
+    config = Config(flavour=flavour, clipping="global_clipnorm")
+    in_parts = dataclasses.replace(config, gradient_accumulation_steps=3)
+    model, whole = made(in_parts), made(config)
+    # The last batch is of one row, and two of its parts of none.
+    for found, wanted in zip(taught(model), taught(whole), strict=True):
+        assert found == pytest.approx(wanted, rel=1e-4)
+    for a, b in zip(values(model.weights), values(whole.weights), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@FLAVOURS
+def test_parts_without_a_row_do_not_spoil_what_is_normalised(flavour):
+    config = Config(flavour=flavour, normalised=True, gradient_accumulation_steps=4)
+    model = made(config)
+    for step in taught(model):
+        assert np.isfinite(list(step.values())).all()
+    for value in values(model.weights):
+        assert np.isfinite(value).all()
+
+
+@FLAVOURS
+def test_the_norm_is_that_of_the_gradient_before_it_is_clipped(flavour):
+    # The first step of SGD goes by the gradient times the learning rate.
+    config = Config(flavour=flavour, learning_rate=1.0)
+    (batch,) = small_models.make_datasets(config)[0].take(1)
+    moved, norms = {}, {}
+    for clipping in ("", "global_clipnorm"):
+        model = made(dataclasses.replace(config, clipping=clipping))
+        before = values(model.trainable_variables)
+        norms[clipping] = float(model.train_step(batch)["gradient_norm"])
+        after = values(model.trainable_variables)
+        squares = [((a - b) ** 2).sum() for a, b in zip(before, after, strict=True)]
+        moved[clipping] = np.sqrt(sum(squares))
+    assert norms[""] == pytest.approx(moved[""], rel=1e-4)
+    assert norms["global_clipnorm"] == norms[""]
+    # Keras clips the uses of a word one by one, which together may be longer.
+    assert moved["global_clipnorm"] < 2 * config.clip < norms[""]
+
+
+@FLAVOURS
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_loss_that_is_no_number_is_seen_at_once(flavour, parts):
+    model = made(Config(flavour=flavour, gradient_accumulation_steps=parts))
+    words = model.trainable_variables[0]
+    words.assign(words * np.nan)
+    logs = taught(model, epochs=1)[0]
+    assert np.isnan(logs["loss"])
+    assert np.isnan(logs["gradient_norm"])
+
+
+def test_a_loss_that_is_a_sum_is_refused():
+    model = small_models.make_model(Config(flavour="tf_keras"))
+    model.compile("sgd", tf_keras.losses.MeanSquaredError(reduction="sum"))
+    with pytest.raises(TypeError, match="Received: reduction=sum"):
+        _steps.attach(model, Config())
+
+
+@FLAVOURS
+def test_training_goes_on_with_the_weights_and_judges_their_averages(flavour):
+    plain = Config(flavour=flavour)
+    model, raw = made(dataclasses.replace(plain, ema_momentum=0.5)), made(plain)
+    assert taught(model) == taught(raw)
+    trained = values(model.weights)
+    assert_equal(trained, values(raw.weights))
+
+    validation = small_models.make_datasets(plain)[1].take(1)
+    found = model.evaluate(validation, verbose=0, return_dict=True)
+    assert_equal(values(model.weights), trained)
+    for weight, average in zip(raw.weights, _averages.served(model), strict=True):
+        weight.assign(average.numpy())
+    assert found == raw.evaluate(validation, verbose=0, return_dict=True)
+
+
+@FLAVOURS
+def test_averages_follow_the_weights_by_the_momentum(flavour):
+    model = made(Config(flavour=flavour, ema_momentum=0.75))
+    after = [values(model.trainable_variables)]
+    for batch in small_models.make_datasets(Config(flavour=flavour))[0]:
+        model.train_step(batch)
+        after.append(values(model.trainable_variables))
+    # tf_keras begins with the first weights, Keras 3 with those after the first step.
+    wanted = after[0 if flavour == "tf_keras" else 1]
+    for weights in after[1:]:
+        wanted = [0.75 * a + 0.25 * b for a, b in zip(wanted, weights, strict=True)]
+    with _averages.used(model):
+        found = values(model.trainable_variables)
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@FLAVOURS
+def test_a_checkpoint_keeps_weights_to_go_on_with_and_averages_to_export(
+    flavour, tmp_path
+):
+    config = Config(flavour=flavour, ema_momentum=0.5)
+    model = made(config)
+    taught(model)
+    wanted = values(_flavour.state(model))
+    with _averages.used(model):
+        best = values(model.weights)
+    assert_equal(values(_flavour.state(model)), wanted)
+    _checkpoints.save(tmp_path, model, Progress(epochs=1, best_epoch=1))
+
+    resumed, exported = made(config), small_models.make_model(config)
+    progress = _checkpoints.restore_last(tmp_path, resumed)
+    assert_equal(values(_flavour.state(resumed)), wanted)
+    _checkpoints.restore_best(tmp_path, exported, progress)
+    assert_equal(values(exported.weights), best)
+
+
+@pytest.mark.slow
+def test_a_run_with_averages_in_parts_ends_resumed_as_if_uninterrupted(quick, tmp_path):
+    config = dataclasses.replace(
+        quick, epochs=2, ema_momentum=0.9, gradient_accumulation_steps=3
+    )
+
+    def interrupted(answer, config, split):
+        raise KeyboardInterrupt
+
+    whole = fit_and_close(config, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit_and_close(config, tmp_path / "resumed", altered(evaluate=interrupted))
+    resumed = fit_and_close(config, tmp_path / "resumed")
+    assert resumed.run.resumed
+    assert_equal(values(resumed.model.weights), values(whole.model.weights))
+    assert resumed.history["val_loss"] == whole.history["val_loss"]
