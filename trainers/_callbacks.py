@@ -4,7 +4,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainers import _report
+from trainers import _meters, _report
+from trainers._config import TrainConfig
 from trainers._errors import TrainingError
 from trainers._evaluation import Evaluation
 from trainers._progress import Progress
@@ -14,24 +15,28 @@ from trainers._runs import Run
 _PROFILED_STEPS = (5, 15)
 
 
-def make_callbacks(flavour: Any, run: Run, profile: bool, *, writes: bool) -> list[Any]:
+def make_callbacks(
+    flavour: Any, config: TrainConfig, run: Run, profile: bool, *, writes: bool
+) -> list[Any]:
     """Returns the callbacks of a run, in the order in which they act.
 
     Args:
         flavour: `keras` or `tf_keras`, whichever the model was built with: each
             takes only its own callbacks.
+        config: What is trained.
         run: Where files go.
         profile: Whether TensorBoard gets a profile of ten steps.
-        writes: Whether this process does; another of the same training has none.
+        writes: Whether this process does; another of the same training only measures.
     """
+    meters = _meters.make_meters(flavour, config, run.logs, writes)
     if not writes:
-        return []
+        return meters
     board = flavour.callbacks.TensorBoard(
         str(run.logs),
         write_graph=not run.resumed,
         profile_batch=_PROFILED_STEPS if profile else 0,
     )
-    return [board]
+    return [*meters, board]
 
 
 class Pictures:

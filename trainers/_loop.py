@@ -8,7 +8,6 @@ always is, so that whatever stops the validation costs no step.
 """
 
 import contextlib
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -120,14 +119,8 @@ class Loop:
         self._callbacks.on_train_end()
 
     def _called(self, callbacks: list[Any], steps: int) -> Any:
-        is_seen = sys.stdout.isatty()
         return _flavour.of(self._model).callbacks.CallbackList(
-            callbacks,
-            add_progbar=is_seen,
-            model=self._model,
-            verbose=int(is_seen),
-            epochs=self._config.epochs,
-            steps=steps,
+            callbacks, model=self._model, epochs=self._config.epochs, steps=steps
         )
 
     def _passes(self, train: tf.data.Dataset) -> Iterator[Any]:

@@ -6,7 +6,6 @@ checkpoints that led into it are gone first, and the learning rate is lower.
 """
 
 import dataclasses
-import sys
 import time
 import types
 from collections.abc import Callable
@@ -144,7 +143,7 @@ def _attempt(
     if rewrites:  # so that what was learnt of the learning rate outlives a kill
         loop.save(must=True)
     callbacks = _callbacks.make_callbacks(
-        _flavour.of(model), run, training.profile, writes=writes
+        _flavour.of(model), config, run, training.profile, writes=writes
     )
     with _callbacks.Pictures(run, progress, writes=writes) as pictures:
 
@@ -154,9 +153,8 @@ def _attempt(
             with _averages.used(model):
                 result = module.evaluate(answer, config, "validation")
             pictures.draw(result)
-            if not sys.stdout.isatty():
-                seconds = time.monotonic() - began
-                training.team.say(_callbacks.line(progress, config.epochs, seconds))
+            seconds = time.monotonic() - began
+            training.team.say(_callbacks.line(progress, config.epochs, seconds))
 
         loop.run(train_split, validation, callbacks, after_epoch)
     training.team.check_alike(model)
