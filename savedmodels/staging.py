@@ -3,6 +3,10 @@
 What is being written lies in `<base_path>/.writing-*/`, which is no number and so no
 version to any reader. The folder is locked while its writer lives; the next export
 removes those that nobody holds any more, which a killed writer left behind.
+
+A store outside of this machine, as under `gs://`, knows neither locks nor renames of
+folders: a version is written here and copied, `saved_model.pb` last, without which it
+is no version. Two that export to it at a time may choose the same number.
 """
 
 import contextlib
@@ -14,7 +18,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
-from savedmodels import store
+from savedmodels import paths, store
 from savedmodels.errors import ExportError
 
 _PREFIX = ".writing-"
@@ -35,6 +39,9 @@ def check_writable(base_path: pathlib.Path, weight_bytes: int = 0) -> None:
     """
     with as_export_error(base_path):
         base_path.mkdir(parents=True, exist_ok=True)
+        if paths.is_remote(base_path):
+            _probe(base_path)
+            return
         with folder(base_path):
             pass
         free = shutil.disk_usage(base_path).free
@@ -82,12 +89,18 @@ def as_export_error(base_path: pathlib.Path) -> Iterator[None]:
 def folder(base_path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yields a fresh folder inside `base_path`, and removes it and what is left in it.
 
+    For a store outside of this machine it is one of the system's temporary folders.
+
     Args:
         base_path: `<store>/<model>`; exists.
 
     Raises:
         OSError: The folder could not be made.
     """
+    if paths.is_remote(base_path):
+        with tempfile.TemporaryDirectory(prefix="maaskit-version-") as name:
+            yield pathlib.Path(name)
+        return
     with contextlib.ExitStack() as stack:
         with _hold(base_path, wait=True) as held:
             if held:
@@ -107,7 +120,7 @@ def publish(
     Two processes that publish at the same time get different numbers.
 
     Args:
-        written: Folder of the version, on the same file system as `base_path`.
+        written: Folder of the version, inside the one that `folder` gave.
         base_path: `<store>/<model>`.
         version: Positive number; None for one above the highest there is.
 
@@ -118,6 +131,8 @@ def publish(
         ExportError: That version is there already, or is no number for one.
         OSError: It could not be moved.
     """
+    if paths.is_remote(base_path):
+        return _upload(written, base_path, version)
     _flush(written)
     while True:
         if version is not None:
@@ -132,6 +147,33 @@ def publish(
                 continue
             raise
         return target
+
+
+def _upload(
+    written: pathlib.Path, base_path: pathlib.Path, version: int | None
+) -> pathlib.Path:
+    """Copies a version to a store that knows no renames of folders."""
+    if version is not None:
+        check_free(base_path, version)
+    target = base_path / str(version or 1 + max(_taken(base_path), default=0))
+    files = [file for file in written.rglob("*") if file.is_file()]
+    files.sort(key=lambda file: file == written / store.SAVED_MODEL)  # the last one
+    try:
+        for file in files:
+            copied = target / file.relative_to(written)
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            paths.copy(file, copied)
+    except BaseException:
+        paths.remove_tree(target)
+        raise
+    return target
+
+
+def _probe(base_path: pathlib.Path) -> None:
+    """Writes a file, which is all that shows whether one can be written."""
+    probe = base_path / f"{_PREFIX}probe"
+    probe.write_bytes(b"")
+    probe.unlink()
 
 
 def _taken(base_path: pathlib.Path) -> set[int]:

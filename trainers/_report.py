@@ -2,7 +2,6 @@
 
 import io
 import math
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from savedmodels import paths
 from trainers._evaluation import Evaluation, Panel
 
 _PANELS_PER_ROW = 3
@@ -52,12 +52,7 @@ def write(path: pathlib.Path, title: str, history: History, result: Evaluation) 
     for axes in below[len(result.panels) :]:
         axes.axis("off")
 
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(_png(figure, dots_per_inch=100))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    paths.write_whole(path, _png(figure, dots_per_inch=100))
 
 
 def heading(

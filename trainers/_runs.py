@@ -8,20 +8,31 @@
 
 A run without `ended.json` is unfinished. The next one with the same configuration
 goes on with it, unless another process still holds its lock.
+
+Outside of this machine, as under `gs://`, there are no locks: the same command typed
+twice at a time there is two processes that overwrite each other's files.
 """
 
+import contextlib
 import datetime
 import fcntl
 import json
-import os
 import pathlib
-from typing import IO, Any
+from typing import Any, Protocol
 
+from savedmodels import paths
 from trainers import _config
 from trainers._config import TrainConfig
 from trainers._errors import TrainingError
 
 _CONFIG, _ENDED, _LOCK = "config.json", "ended.json", "lock"
+
+
+class _Lock(Protocol):
+    """What is held until it is closed."""
+
+    def close(self) -> None:
+        """Lets go."""
 
 
 class Run:
@@ -32,7 +43,7 @@ class Run:
         resumed: Whether an earlier process began it.
     """
 
-    def __init__(self, path: pathlib.Path, lock: IO[str], resumed: bool) -> None:
+    def __init__(self, path: pathlib.Path, lock: _Lock, resumed: bool) -> None:
         self.path = path
         self.resumed = resumed
         self._lock = lock
@@ -102,16 +113,8 @@ def write_json(path: pathlib.Path, content: Any) -> None:
     Raises:
         OSError: The file cannot be written; the old one, if any, is untouched.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("w") as file:
-            json.dump(content, file, indent=2)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    text = json.dumps(content, indent=2) + "\n"
+    paths.write_whole(path, text.encode())
 
 
 def _unfinished(parent: pathlib.Path, fingerprint: str) -> Run | None:
@@ -161,8 +164,10 @@ def _fingerprint_of(path: pathlib.Path) -> str | None:
     return content.get("fingerprint") if isinstance(content, dict) else None
 
 
-def _lock(path: pathlib.Path) -> IO[str] | None:
+def _lock(path: pathlib.Path) -> _Lock | None:
     """An open file that the kernel unlocks when this process ends; None if held."""
+    if paths.is_remote(path):
+        return contextlib.ExitStack()  # nothing to let go of
     file = (path / _LOCK).open("a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

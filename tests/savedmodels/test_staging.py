@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from savedmodels import staging
+from savedmodels import paths, staging, store
 from savedmodels.errors import ExportError
 
 
@@ -91,7 +91,7 @@ def test_many_writers_at_once_get_a_number_each(tmp_path):
 def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path):
     code = f"""
 import os, pathlib, signal
-from savedmodels import staging
+from savedmodels import paths, staging, store
 with staging.folder(pathlib.Path({str(tmp_path)!r})) as aside:
     (aside / "version").mkdir()
     os.kill(os.getpid(), signal.SIGKILL)
@@ -126,3 +126,59 @@ def test_a_disk_with_too_little_room_is_refused_with_both_numbers(
     # Twice 50 MiB of weights and 16 MiB for all else.
     with pytest.raises(ExportError, match=r"Expected 116 MiB.*Received: 100 MiB"):
         staging.check_writable(tmp_path, weight_bytes=50 * 2**20)
+
+
+@pytest.fixture
+def remote():
+    """A store that knows neither locks nor renames of folders."""
+    base_path = paths.of("ram://test_staging/store/model")
+    base_path.mkdir(parents=True)
+    yield base_path
+    paths.remove_tree(base_path)
+
+
+def test_a_store_elsewhere_gets_its_versions_by_copy(remote):
+    staging.check_writable(remote)
+    for expected in ["1", "2"]:
+        with staging.folder(remote) as aside:
+            written = write_version(aside)
+            (written / "variables").mkdir()
+            (written / "variables" / "weights").write_bytes(b"weights")
+            path = staging.publish(written, remote)
+        assert path == remote / expected
+    assert store.list_versions(remote) == [1, 2]
+    assert names(remote) == ["1", "2"]
+    assert (path / "variables" / "weights").read_bytes() == b"weights"
+    with pytest.raises(ExportError, match=r"Received: 2\."):
+        with staging.folder(remote) as aside:
+            staging.publish(write_version(aside), remote, 2)
+
+
+def test_a_version_elsewhere_is_none_until_it_is_whole(remote, monkeypatch):
+    seen = []
+    copy = paths.copy
+
+    def watched(source, target):
+        seen.append(store.list_versions(remote))
+        copy(source, target)
+
+    monkeypatch.setattr(paths, "copy", watched)
+    with staging.folder(remote) as aside:
+        written = write_version(aside)
+        for name in ("a", "z"):  # before and after saved_model.pb
+            (written / name).write_bytes(b"")
+        staging.publish(written, remote)
+    assert seen == [[], [], []]
+    assert store.list_versions(remote) == [1]
+
+
+def test_a_copy_that_fails_leaves_no_version(remote, monkeypatch):
+    def fail(source, target):
+        target.write_bytes(b"half")
+        raise OSError("the network is down")
+
+    monkeypatch.setattr(paths, "copy", fail)
+    with pytest.raises(OSError, match="network"):
+        with staging.folder(remote) as aside:
+            staging.publish(write_version(aside), remote)
+    assert names(remote) == []
