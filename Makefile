@@ -38,7 +38,7 @@ example_prepare  := DATASET=mnist
 # $(call flag,--version,VERSION): the flag and its quoted value, or nothing.
 flag = $(if $($(2)),$(1) '$($(2))')
 
-.PHONY: help setup prepare train train-workers evaluate serve predict score bench bench-score show models \
+.PHONY: help setup prepare train train-workers evaluate serve predict score bench bench-score bench-train show models \
 	tensorboard check test test-slow test-network soak lock wheel clean
 
 help: ## list these commands
@@ -98,6 +98,10 @@ bench: $(READY) ## measure the server beside others, for a MODEL of STORE (mnist
 bench-score: $(READY) ## measure batch scoring beside a bare tf.data loop, for a MODEL of STORE (mnist_classifier); ROWS= ROUNDS= WORKERS= VERSION=
 	@$(PYTHON) -m pipelines.bench_score '$(or $(MODEL),mnist_classifier)' --store '$(STORE)' $(call flag,--version,VERSION) \
 	  $(call flag,--rows,ROWS) $(call flag,--rounds,ROUNDS) $(call flag,--workers,WORKERS)
+
+bench-train: $(READY) ## measure training beside a bare loop and a textbook script, for a MODEL (mnist_classifier); ROUNDS= STEPS= SET= REPLICAS=2,4 WORKERS=1,2
+	@$(PYTHON) -m pipelines.bench_train '$(or $(MODEL),mnist_classifier)' --datasets '$(DATASETS)' \
+	  $(call flag,--rounds,ROUNDS) $(call flag,--steps,STEPS) $(call flag,--devices,REPLICAS) $(call flag,--workers,WORKERS) $(foreach s,$(SET),--set '$(s)')
 
 show: $(READY) ## signatures, shapes, ops and provenance of an exported MODEL; VERSION=
 	@$(PYTHON) -m pipelines.show $(call needs,MODEL) --store '$(STORE)' $(call flag,--version,VERSION)

@@ -19,8 +19,9 @@ from pipelines._bench_statistics import Spread, spread
 from savedmodels.errors import MaaskitError
 
 TABLE, RESULTS, PLOT = "table.md", "results.json", "plot.png"
+FIGURES_HEAD = ("contender", "figure", "median", "lowest", "highest")
 
-_PACKAGES = (
+PACKAGES = (
     "maaskit",
     "tensorflow",
     "keras",
@@ -33,13 +34,13 @@ _PACKAGES = (
 )
 
 
-def make_folder(parent: pathlib.Path) -> pathlib.Path:
-    """Makes the folder of one benchmark, and returns it.
+def make_folder(parent: pathlib.Path, prefix: str = "") -> pathlib.Path:
+    """Makes the folder of one benchmark, named after this second, and returns it.
 
     Raises:
         MaaskitError: It cannot be written to.
     """
-    folder = parent / time.strftime("%Y%m%d-%H%M%S")
+    folder = parent / f"{prefix}{time.strftime('%Y%m%d-%H%M%S')}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -47,16 +48,15 @@ def make_folder(parent: pathlib.Path) -> pathlib.Path:
     return folder
 
 
-def machine() -> dict[str, str]:
-    """Returns what was measured on, as name and value."""
+def machine(packages: Sequence[str]) -> dict[str, str]:
+    """Returns what was measured on and with, as name and value."""
     return {
         "processor": _processor(),
         "cores": f"{len(os.sched_getaffinity(0))} of {os.cpu_count()} may be used",
         "load": f"{os.getloadavg()[0]:.2f} in the minute before",
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        **{name: _package_version(name) for name in _PACKAGES},
-        **{name: _package_version(name) for name in _installed_peers()},
+        **{name: _package_version(name) for name in packages},
     }
 
 
@@ -84,15 +84,15 @@ def table(
             *(f"- {name}: {value}" for name, value in about.items()),
             *(f"- {note}" for note in notes),
             "",
-            *_aligned(
+            *aligned(
                 ["protocol", "rows", "in flight", "contender"]
                 + ["requests/s", "p50 ms", "p99 ms"],
                 (_cell_row(cell, timings) for cell in timings),
             ),
             "",
-            *_aligned(
-                ["contender", "figure", "median", "lowest", "highest"],
-                (_figure_row(figure) for figure in figures),
+            *aligned(
+                FIGURES_HEAD,
+                (figure_row(figure) for figure in figures),
             ),
             "",
             "All are medians over the rounds, with the lowest and highest round. What "
@@ -101,7 +101,7 @@ def table(
             "",
             *(f"- {name}: {cells.ABOUT[name]}" for name in cells.ABOUT if name in used),
             "",
-            *_definitions(figures),
+            *definitions(figures),
             "",
         ]
     )
@@ -154,30 +154,32 @@ def _cell_row(cell: Cell, timings: Timings) -> list[str]:
         str(cell.rows),
         str(cell.in_flight),
         cell.contender,
-        _with_range(spread([timing.requests_per_s for timing in rounds])),
-        _with_range(spread([timing.p50_ms for timing in rounds])),
-        _with_range(spread([timing.p99_ms for timing in rounds])),
+        with_range(spread([timing.requests_per_s for timing in rounds])),
+        with_range(spread([timing.p50_ms for timing in rounds])),
+        with_range(spread([timing.p99_ms for timing in rounds])),
     ]
 
 
-def _figure_row(figure: Figure) -> list[str]:
+def figure_row(figure: Figure) -> list[str]:
+    """Returns a line of the table of figures."""
     found = figure.spread
     values = [found.median, found.low, found.high]
     return [figure.contender, figure.name, *map(number, values)]
 
 
-def _with_range(found: Spread) -> str:
+def with_range(found: Spread) -> str:
+    """Returns a median with the lowest and highest value."""
     return f"{number(found.median)} ({number(found.low)} to {number(found.high)})"
 
 
-def _definitions(figures: Iterable[Figure]) -> list[str]:
-    """Each figure's definition once."""
+def definitions(figures: Iterable[Figure]) -> list[str]:
+    """Returns each figure's definition once."""
     known = {figure.name: figure.definition for figure in figures}
     return [f"- {name}: {definition}." for name, definition in known.items()]
 
 
-def _aligned(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A table of Markdown that also reads well as text."""
+def aligned(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Returns a table of Markdown that also reads well as text."""
     lines = [list(head), *map(list, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["-" * width for width in widths])
@@ -196,7 +198,8 @@ def _processor() -> str:
     return found[1].strip() if found else platform.processor() or platform.machine()
 
 
-def _installed_peers() -> list[str]:
+def installed_peers() -> list[str]:
+    """Returns the packages of those servers of others that can be measured."""
     missing = cells.missing()
     return [package for name, package in cells.PACKAGES.items() if name not in missing]
 

@@ -31,7 +31,8 @@ def main(argv: Sequence[str]) -> int:
         pathlib.Path(arguments.store) / arguments.model, arguments.version
     ).absolute()
     _bench_requests.check_signature(version)
-    about = _bench_report.machine()
+    packages = [*_bench_report.PACKAGES, *_bench_report.installed_peers()]
+    about = _bench_report.machine(packages)
     output = _bench_report.make_folder(pathlib.Path(arguments.output))
     with (
         tempfile.TemporaryDirectory(prefix="maaskit-bench-") as folder,

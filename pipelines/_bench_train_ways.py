@@ -1,0 +1,178 @@
+"""The ways of training that `make bench-train` compares, and what runs each of them."""
+
+import contextlib
+import dataclasses
+import json
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipelines import _bench_train_process as process
+from pipelines._bench_processes import Process, Processes
+from trainers._config import TrainConfig
+
+FIT, LIMIT, TEXTBOOK = "fit", "bare loop", "textbook"
+PIPELINE = "pipeline alone"
+BETWEEN, WITHIN = "fit, checkpoints at epochs", "fit, and every 100 steps"
+CHECKPOINT_STEPS = 100
+
+ABOUT = {
+    FIT: "the training loop of `make train`: its input pipeline, its callbacks",
+    LIMIT: "a compiled step of the same model and optimizer, called over and over on "
+    "batches that lie in memory: the limit",
+    TEXTBOOK: "the same model's `model.fit(x, y, batch_size=32)` on numpy arrays",
+    PIPELINE: "the input pipeline, whose batches nobody trains on",
+    BETWEEN: "fit, which writes a checkpoint at the end of epochs alone",
+    WITHIN: "fit, which writes a checkpoint every 100 steps too",
+}
+
+# A first round compiles; starting all processes at once takes a while.
+_LIMIT_S = 3600
+
+Answer = Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Way:
+    """One line of the table.
+
+    Attributes:
+        name: Its name there.
+        kind: What its process is asked for.
+        set: Fields of the Config, as `field=value`.
+        devices: As `--devices` of training has it.
+        strategy: Likewise.
+        workers: Processes that train together.
+    """
+
+    name: str
+    kind: str = process.FIT
+    set: tuple[str, ...] = ()
+    devices: str = "auto"
+    strategy: str = "default"
+    workers: int = 0
+
+
+def on_devices(count: int) -> str:
+    """Returns the name of the way that trains on so many parts of the CPU."""
+    return f"fit, {count} devices"
+
+
+def on_workers(count: int) -> str:
+    """Returns the name of the way that so many processes train together."""
+    return f"fit, {count} worker{'s' * (count > 1)}"
+
+
+def planned(devices: Sequence[int], workers: Sequence[int]) -> list[Way]:
+    """Returns all ways, in the order of the table.
+
+    Args:
+        devices: Numbers of logical devices, beside the one of `fit`.
+        workers: Numbers of processes.
+    """
+    ways = [
+        Way(FIT),
+        Way(LIMIT, process.LIMIT),
+        Way(TEXTBOOK, process.TEXTBOOK),
+        Way(PIPELINE, process.PIPELINE),
+    ]
+    fields = {field.name for field in dataclasses.fields(TrainConfig)}
+    if "checkpoint_steps" in fields:
+        ways.append(Way(BETWEEN, set=("checkpoint_steps=0",)))
+        ways.append(Way(WITHIN, set=(f"checkpoint_steps={CHECKPOINT_STEPS}",)))
+    for count in devices:
+        name = on_devices(count)
+        ways.append(Way(name, devices=f"cpu:{count}", strategy="mirrored"))
+    for count in workers:
+        name = on_workers(count)
+        ways.append(Way(name, strategy="multi_worker", workers=count))
+    return ways
+
+
+class Bench:
+    """The processes of all ways, ready for rounds."""
+
+    def __init__(
+        self,
+        processes: Processes,
+        ways: Sequence[Way],
+        model: str,
+        settings: Sequence[str],
+        steps: int,
+    ) -> None:
+        """Starts them, and waits until each could begin.
+
+        Args:
+            processes: Ends them.
+            ways: What is measured.
+            model: Model name.
+            settings: Fields of its Config, as `field=value`.
+            steps: Those of a round; 0 for a whole epoch.
+
+        Raises:
+            MaaskitError: One did not start.
+        """
+        self._processes = processes
+        self._common = {"model": model, "steps": steps}
+        self._settings = list(settings)
+        self._of_way: dict[Way, list[Process]] = {}
+        alone = [way for way in ways if way.kind != process.FIT]
+        if alone:
+            # One for all of them: they take turns.
+            shared = self._start(alone[0], process.ALONE)
+            self._of_way |= {way: [shared] for way in alone}
+        for way in ways:
+            if way.kind == process.FIT:
+                self._of_way[way] = [
+                    self._start(way, process.FIT, rank, cluster)
+                    for rank, cluster in enumerate(_clusters(way))
+                ]
+        for member in dict.fromkeys(sum(self._of_way.values(), [])):
+            member.answer(_LIMIT_S)
+
+    def once(self, way: Way) -> Answer:
+        """Trains one round in one way, and returns what it took.
+
+        Raises:
+            MaaskitError: Its process ended.
+        """
+        members = self._of_way[way]
+        for member in members:
+            member.job({"way": way.kind})
+        answers = [member.answer(_LIMIT_S) for member in members]
+        used = sum(answer["processor_seconds"] for answer in answers)
+        return answers[0] | {"processor_seconds": used}
+
+    def _start(
+        self, way: Way, kind: str, rank: int = 0, cluster: Any = None
+    ) -> Process:
+        job = {
+            **self._common,
+            "way": kind,
+            "set": [*self._settings, *way.set],
+            "devices": way.devices,
+            "strategy": way.strategy,
+            "runs": str(self._processes.folder / f"{way.name}-{rank}"),
+        }
+        if cluster:
+            job["tf_config"] = cluster
+        module = "pipelines._bench_train_process"
+        return self._processes.start(way.name, module, json.dumps(job))
+
+
+def _clusters(way: Way) -> list[Any]:
+    """TF_CONFIG of each worker; one that is nobody's where there are none."""
+    if not way.workers:
+        return [None]
+    with contextlib.ExitStack() as held:
+        ports = []
+        for _ in range(way.workers):
+            # All are held until each has another one.
+            free = held.enter_context(socket.socket())
+            free.bind(("127.0.0.1", 0))
+            ports.append(free.getsockname()[1])
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+    return [
+        {"cluster": cluster, "task": {"type": "worker", "index": rank}}
+        for rank in range(way.workers)
+    ]
