@@ -42,18 +42,18 @@ def _run(arguments: argparse.Namespace) -> int:
     module = _catalog.load_model(arguments.model)
 
     from pipelines import _examples
-    from savedmodels import export, provenance, staging
+    from savedmodels import export, paths, provenance, staging
     from trainers import _config, _devices, _fit
     from trainers.datasets import _load
 
     _devices.use(arguments.devices)
     config = _config.override(module.Config(), _assignments(arguments))
-    base_path = pathlib.Path(arguments.store) / arguments.model
+    base_path = paths.of(arguments.store) / arguments.model
     staging.check_writable(base_path)  # told now, not after the training
     fitted = _fit.fit(
         module,
         config,
-        runs=pathlib.Path(arguments.runs),
+        runs=paths.of(arguments.runs),
         strategy=arguments.strategy,
         tpu=arguments.tpu,
         profile=arguments.profile,
