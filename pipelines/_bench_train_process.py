@@ -7,6 +7,7 @@ compiles.
 """
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -20,10 +21,9 @@ from typing import Any
 import numpy as np
 
 from savedmodels import protos
-from trainers import _catalog
+from trainers import _catalog, _speed
 
-FIT, ALONE = "fit", "alone"
-LIMIT, TEXTBOOK, PIPELINE = "limit", "textbook", "pipeline"
+FIT, LIMIT, TEXTBOOK, PIPELINE = "fit", "limit", "textbook", "pipeline"
 
 TEXTBOOK_BATCH = 32
 _IN_MEMORY = 16  # batches that the bare loop goes around
@@ -44,13 +44,10 @@ class Turns:
         """Says a line: ready, or what a round took."""
         print(json.dumps(answer), file=self._told, flush=True)
 
-    def next(self) -> dict[str, str]:
+    def wait(self) -> None:
         """Waits for the next round; ends the process where there is none."""
-        line = sys.stdin.readline()
-        if not line:
+        if not sys.stdin.readline():
             raise SystemExit(0)
-        found: dict[str, str] = json.loads(line)
-        return found
 
 
 class Clock:
@@ -77,6 +74,8 @@ def _processor_seconds() -> float:
 def main(job: dict[str, Any]) -> None:
     """Trains until the parent has had enough."""
     turns = Turns()
+    if job["way"] != TEXTBOOK:  # which takes TensorFlow as it comes
+        _speed.prepare()
     if "tf_config" in job:  # read when TensorFlow is first used
         os.environ["TF_CONFIG"] = json.dumps(job["tf_config"])
     protos.import_tensorflow()
@@ -89,7 +88,7 @@ def main(job: dict[str, Any]) -> None:
     if job["way"] == FIT:
         _fit_in_turns(_shortened(module, steps), config, job, turns)
     else:
-        _alone_in_turns(_shortened(module, steps), config, turns)
+        _alone_in_turns(_shortened(module, steps), config, job["way"], turns)
 
 
 def _shortened(module: types.ModuleType, steps: int) -> types.ModuleType:
@@ -145,7 +144,7 @@ class _Turn:
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         del epoch, logs
-        self._turns.next()
+        self._turns.wait()
         self._clock = Clock()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -158,17 +157,20 @@ class _Turn:
         self._turns.tell(self._answer | {"input_wait": self._meter.input_wait})
 
 
-def _alone_in_turns(module: types.ModuleType, config: Any, turns: Turns) -> None:
-    """What `fit` is compared with, each asked for by its name."""
+def _alone_in_turns(
+    module: types.ModuleType, config: Any, way: str, turns: Turns
+) -> None:
+    """What `fit` is compared with."""
     train, _ = module.make_datasets(config)
-    ways: dict[str, Callable[[], Answer]] = {
-        LIMIT: _limit(module, config, train),
-        TEXTBOOK: _textbook(module, config, train),
-        PIPELINE: lambda: _pipeline(train, config.global_batch_size),
-    }
+    once: Callable[[], Answer]
+    if way == PIPELINE:
+        once = functools.partial(_pipeline, train, config.global_batch_size)
+    else:
+        once = (_limit if way == LIMIT else _textbook)(module, config, train)
     turns.tell({})
     while True:
-        turns.tell(ways[turns.next()["way"]]())
+        turns.wait()
+        turns.tell(once())
 
 
 def _model(module: types.ModuleType, config: Any) -> Any:

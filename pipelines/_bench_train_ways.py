@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import socket
 from collections.abc import Mapping, Sequence
@@ -18,9 +19,10 @@ CHECKPOINT_STEPS = 100
 
 ABOUT = {
     FIT: "the training loop of `make train`: its input pipeline, its callbacks",
-    LIMIT: "a compiled step of the same model and optimizer, called over and over on "
-    "batches that lie in memory: the limit",
-    TEXTBOOK: "the same model's `model.fit(x, y, batch_size=32)` on numpy arrays",
+    LIMIT: "with the same settings, a compiled step of the same model and optimizer, "
+    "called over and over on batches that lie in memory: the limit",
+    TEXTBOOK: "the same model's `model.fit(x, y, batch_size=32)` on numpy arrays, with "
+    "TensorFlow as it comes",
     PIPELINE: "the input pipeline, whose batches nobody trains on",
     BETWEEN: "fit, which writes a checkpoint at the end of epochs alone",
     WITHIN: "fit, which writes a checkpoint every 100 steps too",
@@ -116,18 +118,12 @@ class Bench:
         self._common = {"model": model, "steps": steps}
         self._settings = list(settings)
         self._of_way: dict[Way, list[Process]] = {}
-        alone = [way for way in ways if way.kind != process.FIT]
-        if alone:
-            # One for all of them: they take turns.
-            shared = self._start(alone[0], process.ALONE)
-            self._of_way |= {way: [shared] for way in alone}
         for way in ways:
-            if way.kind == process.FIT:
-                self._of_way[way] = [
-                    self._start(way, process.FIT, rank, cluster)
-                    for rank, cluster in enumerate(_clusters(way))
-                ]
-        for member in dict.fromkeys(sum(self._of_way.values(), [])):
+            self._of_way[way] = [
+                self._start(way, rank, cluster)
+                for rank, cluster in enumerate(_clusters(way))
+            ]
+        for member in itertools.chain.from_iterable(self._of_way.values()):
             member.answer(_LIMIT_S)
 
     def once(self, way: Way) -> Answer:
@@ -138,17 +134,15 @@ class Bench:
         """
         members = self._of_way[way]
         for member in members:
-            member.job({"way": way.kind})
+            member.tell("")
         answers = [member.answer(_LIMIT_S) for member in members]
         used = sum(answer["processor_seconds"] for answer in answers)
         return answers[0] | {"processor_seconds": used}
 
-    def _start(
-        self, way: Way, kind: str, rank: int = 0, cluster: Any = None
-    ) -> Process:
+    def _start(self, way: Way, rank: int, cluster: Any) -> Process:
         job = {
             **self._common,
-            "way": kind,
+            "way": way.kind,
             "set": [*self._settings, *way.set],
             "devices": way.devices,
             "strategy": way.strategy,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipelines import _cli
-from trainers import _catalog
+from trainers import _catalog, _speed
 from trainers._errors import PreemptedError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def main(argv: Sequence[str]) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     """Trains and exports what was asked for."""
     started = time.monotonic()
+    _speed.prepare()
     # Names first: a slip of the keyboard is told before anything slow.
     if arguments.dataset:
         _catalog.check_dataset(arguments.dataset)
