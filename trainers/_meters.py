@@ -23,35 +23,37 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-import tqdm
 
-from trainers import _flavour
+from trainers import _bar, _flavour
 from trainers._config import TrainConfig
 from trainers._errors import TrainingError
 
 _EVERY = 100  # steps
-_SECONDS_BETWEEN_LOOKS = 0.2
 
 Logs = dict[str, float]
 
 
-def make_meters(flavour: Any, config: TrainConfig, logs: pathlib.Path) -> list[Any]:
+def make_meters(
+    flavour: Any, config: TrainConfig, logs: pathlib.Path, is_chief: bool = True
+) -> list[Any]:
     """Returns the callbacks that measure, and show a person how far it is.
 
     Args:
         flavour: `keras` or `tf_keras`, whichever the model was built with.
         config: What is trained.
         logs: Folder of the run's TensorBoard logs.
+        is_chief: Whether to write and to show. A worker that follows measures all the
+            same, so that all have the same graph.
     """
 
     class Meter(_Meter, flavour.callbacks.Callback):
         """`_Meter` as a callback of the model's flavour."""
 
-    class Bar(_Bar, flavour.callbacks.Callback):
-        """`_Bar` as a callback of the model's flavour."""
+    class Bar(_bar.Bar, flavour.callbacks.Callback):
+        """`_bar.Bar` as a callback of the model's flavour."""
 
-    meter = Meter(flavour, config.global_batch_size, logs / "steps")
-    return [meter, Bar(config)] if sys.stdout.isatty() else [meter]
+    meter = Meter(flavour, config.global_batch_size, logs / "steps", is_chief)
+    return [meter, Bar(config)] if is_chief and sys.stdout.isatty() else [meter]
 
 
 def loss_scale(optimizer: Any) -> float | None:
@@ -122,13 +124,19 @@ class _Meter:
             batches; the first step of a process apart.
     """
 
-    def __init__(self, flavour: Any, batch: int, logs: pathlib.Path) -> None:
+    def __init__(
+        self, flavour: Any, batch: int, logs: pathlib.Path, is_chief: bool
+    ) -> None:
         super().__init__()
         self._is_keras_2 = flavour is not keras
         self._batch = batch
         self._clock = _InputClock()
         self._logs = logs
-        self._writer = tf.summary.create_file_writer(str(logs))
+        self._writer = (
+            tf.summary.create_file_writer(str(logs))
+            if is_chief
+            else tf.summary.create_noop_writer()
+        )
         self._has_begun = False
         self.input_wait = 0.0
 
@@ -217,63 +225,3 @@ class _Meter:
                 f"a disk with free space was expected. Received: {error}. Free some "
                 "space and type the same command again: it goes on where it was."
             ) from error
-
-
-class _Bar:
-    """Shows a person how far the epoch is, how fast, and how long all of it will take.
-
-    One line that changes, and goes when the epoch's own line comes.
-    """
-
-    def __init__(self, config: TrainConfig) -> None:
-        super().__init__()
-        self._epochs = config.epochs
-        self._batch = config.global_batch_size
-        self._bar: Any = None  # before the first epoch
-
-    def on_train_begin(self, logs: Logs | None = None) -> None:
-        del logs
-        self._began = time.monotonic()
-        self._done = 0  # epochs of this process
-
-    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        del logs
-        self._epoch = epoch
-        self._looked = 0.0
-        self._bar = tqdm.tqdm(
-            desc=f"epoch {epoch + 1}/{self._epochs}",
-            total=self.params["steps"] * self._batch,
-            unit=" examples",
-            file=sys.stdout,
-            dynamic_ncols=True,
-            leave=False,
-        )
-
-    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
-        now = time.monotonic()
-        if now - self._looked < _SECONDS_BETWEEN_LOOKS:
-            return
-        self._looked = now
-        share = (batch + 1) / self.params["steps"]
-        said = [f"loss {logs['loss']:.4g}"]
-        if (left := self._left(now, share)) is not None:
-            said.append(f"{tqdm.tqdm.format_interval(left)} left in all")
-        self._bar.set_postfix_str(", ".join(said), refresh=False)
-        self._bar.update((batch + 1) * self._batch - self._bar.n)
-
-    def on_test_begin(self, logs: Logs | None = None) -> None:
-        del logs
-        if self._bar is not None:
-            self._bar.set_postfix_str("validating")
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        del epoch, logs
-        self._bar.close()
-        self._done += 1
-
-    def _left(self, now: float, share: float) -> float | None:
-        """Seconds to the end of training, once an epoch with all its ends is over."""
-        if not self._done:
-            return None
-        done = self._done + share
-        return (now - self._began) / done * (self._epochs - self._epoch - share)

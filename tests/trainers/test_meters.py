@@ -12,7 +12,7 @@ import tf_keras
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.trainers.fitting import EPOCHS
-from trainers import _meters
+from trainers import _bar, _meters
 from trainers._config import TrainConfig
 
 FLAVOURS = {"keras": keras, "tf_keras": tf_keras}
@@ -166,7 +166,7 @@ class Terminal(io.StringIO):
 def test_a_person_sees_how_far_how_fast_and_how_long(tmp_path, monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.setattr(_meters, "_SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr(_bar, "_SECONDS_BETWEEN_LOOKS", 0.0)
     train(keras, slow_batches().repeat(), tmp_path)
     shown = terminal.getvalue().split("\r")
     last = [line for line in shown if f"/{STEPS * BATCH}" in line][-1]
@@ -181,3 +181,14 @@ def test_a_person_sees_how_far_how_fast_and_how_long(tmp_path, monkeypatch):
 def test_a_log_gets_no_bar(tmp_path, capsys):
     train(keras, quick_batches().repeat(), tmp_path, epochs=1)
     assert capsys.readouterr().out == ""
+
+
+def test_a_worker_that_follows_measures_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    (meter,) = _meters.make_meters(keras, CONFIG, tmp_path, is_chief=False)
+    inputs = keras.Input([1])
+    model = keras.Model(inputs, keras.layers.Dense(1)(inputs))
+    model.compile("sgd", "mse")
+    model.fit(slow_batches(), epochs=1, callbacks=[meter], verbose=0, shuffle=False)
+    assert meter.input_wait > 0
+    assert list(tmp_path.iterdir()) == []
