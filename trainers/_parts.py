@@ -90,7 +90,10 @@ def over_replicas(values: Sequence[Any]) -> list[Any]:
         return list(values)
     context = tf.distribute.get_replica_context()
     sums = context.all_reduce(
-        tf.distribute.ReduceOp.SUM, [values[place] for place in places]
+        tf.distribute.ReduceOp.SUM,
+        # What is read from a variable has no device, by which a worker with one replica
+        # would know where the sum is wanted.
+        [tf.identity(values[place]) for place in places],
     )
     found = dict(zip(places, sums, strict=True))
     return [found.get(place) for place in range(len(values))]
