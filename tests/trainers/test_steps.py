@@ -9,7 +9,15 @@ import tf_keras
 from tests.trainers import small_models
 from tests.trainers.fitting import altered, fit_and_close
 from tests.trainers.small_models import Config
-from trainers import _averages, _checkpoints, _flavour, _steps
+from trainers import (
+    _averages,
+    _checkpoints,
+    _flavour,
+    _steps,
+    _strategy,
+    conv_autoencoder,
+    mnist_classifier,
+)
 from trainers._checkpoints import Progress
 
 FLAVOURS = pytest.mark.parametrize("flavour", small_models.FLAVOURS)
@@ -106,6 +114,49 @@ def test_a_loss_that_is_no_number_is_seen_at_once(flavour, parts):
     logs = taught(model, epochs=1)[0]
     assert np.isnan(logs["loss"])
     assert np.isnan(logs["gradient_norm"])
+
+
+@FLAVOURS
+def test_half_precision_leaves_out_a_step_that_is_too_large_for_it(flavour):
+    half = Config(flavour=flavour, mixed_precision="float16")
+    with _strategy.precision(half):
+        model = made(dataclasses.replace(half, gradient_accumulation_steps=2))
+    (batch,) = small_models.make_datasets(half)[0].take(1)
+    optimizer = model.optimizer
+    scale = (
+        optimizer.dynamic_scale
+        if flavour == "keras"
+        else optimizer._loss_scale.current_loss_scale
+    )
+    before = values(model.trainable_variables)
+    scale.assign(2.0**127)
+    assert not np.isfinite(float(model.train_step(batch)["gradient_norm"]))
+    assert_equal(values(model.trainable_variables), before)
+    assert float(scale) == 2.0**126
+
+    scale.assign(2.0**10)
+    one = made(dataclasses.replace(half, mixed_precision="off"))
+    found, wanted = (
+        float(each.train_step(batch)["gradient_norm"]) for each in (model, one)
+    )
+    assert found == pytest.approx(wanted, rel=1e-2)
+
+
+def test_batch_normalisation_is_synchronised_where_there_are_replicas(
+    datasets_dir, monkeypatch
+):
+    for module in (mnist_classifier, conv_autoencoder):
+        config = dataclasses.replace(module.SMOKE, datasets_dir=str(datasets_dir))
+        for is_spread in (False, True):  # and no model that is exported is spread
+            monkeypatch.setattr(
+                _steps, "is_spread", lambda is_spread=is_spread: is_spread
+            )
+            found = {
+                layer.synchronized
+                for layer in module.make_model(config)._flatten_layers()
+                if hasattr(layer, "synchronized")
+            }
+            assert found == {is_spread}
 
 
 def test_a_loss_that_is_a_sum_is_refused():
