@@ -114,9 +114,7 @@ class RetinaNet(tf_keras.Model):
         self, part: Part, outputs: Mapping[str, Any], training: bool
     ) -> tuple[tf.Tensor, tf.Tensor | None, list[tf.Tensor]]:
         """Returns the loss of scores and boxes, that of the weights, and curves."""
-        targets = part.targets
-        if _steps.is_spread():
-            outputs, targets = _some(outputs), _some(targets)
+        outputs, targets = _some(outputs), _some(part.targets)
         loss, classes, boxes, both = self._task.build_losses(outputs, targets)
         weight = self._task.task_config.losses.loss_weight
         penalty = weight * tf.reduce_sum(self.network.losses) if training else None
