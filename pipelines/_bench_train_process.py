@@ -2,8 +2,7 @@
 
     python -m pipelines._bench_train_process '{"way": "fit", "model": ..., ...}'
 
-says `{}` once it is ready, and after each round what that took. In the first round it
-compiles.
+says `{}` once it is ready, and after each round what that took. The first one compiles.
 """
 
 import dataclasses

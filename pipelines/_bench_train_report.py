@@ -35,6 +35,11 @@ def figures(rounds: Rounds) -> list[Figure]:
         values = [_rate(a) / _rate(b) for a, b in pairs]
         return Figure(above, name, f"examples/s, {definition}", values)
 
+    def thrift(name: str, below: str, definition: str) -> Figure:
+        pairs = zip(rounds[ways.FIT], rounds[below], strict=True)
+        values = [_processor_ms(b) / _processor_ms(a) for a, b in pairs]
+        return Figure(ways.FIT, name, definition, values)
+
     found = [
         ratio(
             "of the bare loop",
@@ -47,6 +52,17 @@ def figures(rounds: Rounds) -> list[Figure]:
             ways.FIT,
             ways.TEXTBOOK,
             f"divided by the textbook's; hoped for: {TEXTBOOK_AIM} or more",
+        ),
+        thrift(
+            "thrift beside the bare loop",
+            ways.LIMIT,
+            "processor time of the bare loop for an example, divided by fit's, which "
+            "tells something where other programs run too",
+        ),
+        thrift(
+            "thrift beside the textbook",
+            ways.TEXTBOOK,
+            "the same of the textbook",
         ),
         ratio(
             "pipeline of fit",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipelines import _cli
-from savedmodels import provenance, store
+from savedmodels import paths, provenance, store
 from serving import servable
 from trainers import _catalog
 
@@ -21,9 +21,16 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.dataset:
         _catalog.check_dataset(arguments.dataset)
-    path = store.version_path(
-        pathlib.Path(arguments.store) / arguments.model, arguments.version
+    version = store.version_path(
+        paths.of(arguments.store) / arguments.model, arguments.version
     )
+    with paths.here(version) as folder:
+        _judge(folder, arguments)
+    return 0
+
+
+def _judge(path: pathlib.Path, arguments: argparse.Namespace) -> None:
+    """Prints what the version in a folder is worth."""
     module = _catalog.load_model(arguments.model)
 
     from trainers import _config
@@ -57,7 +64,6 @@ def main(argv: Sequence[str]) -> int:
         # Small errors would lose their digits.
         shown = f"{value:.4f}" if value >= 0.01 else f"{value:.3g}"
         print(f"{name:{width}} {shown}")
-    return 0
 
 
 def _trained_config(path: pathlib.Path) -> dict[str, Any]:

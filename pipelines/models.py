@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import trainers
 from pipelines import _cli
-from savedmodels import provenance, store
+from savedmodels import paths, provenance, store
 from savedmodels.errors import UsageError
 from trainers import _catalog
 
@@ -18,7 +18,7 @@ def main(argv: Sequence[str]) -> int:
     _cli.add_store(parser)
     _cli.add_datasets(parser)
     arguments = parser.parse_args(argv)
-    folder = pathlib.Path(arguments.store)
+    folder = paths.of(arguments.store)
     if folder.exists() and not folder.is_dir():
         raise UsageError(
             f"The store is no folder. Expected one of <model>/<version>. "

@@ -1,10 +1,9 @@
 """Shows an exported version: signatures, shapes, ops and where it comes from."""
 
-import pathlib
 from collections.abc import Sequence
 
 from pipelines import _cli
-from savedmodels import describe, store
+from savedmodels import describe, paths, store
 
 
 @_cli.command
@@ -16,9 +15,10 @@ def main(argv: Sequence[str]) -> int:
     _cli.add_version(parser)
     arguments = parser.parse_args(argv)
     path = store.version_path(
-        pathlib.Path(arguments.store) / arguments.model, arguments.version
+        paths.of(arguments.store) / arguments.model, arguments.version
     )
-    print(describe.format(describe.describe(path)))
+    with paths.here(path) as folder:
+        print(describe.format(describe.describe(folder)))
     return 0
 
 

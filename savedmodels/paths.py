@@ -16,6 +16,7 @@ import os
 import pathlib
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -65,6 +66,26 @@ def copy(source: pathlib.Path, target: pathlib.Path) -> None:
     """
     with _as_os_error(target):
         _gfile().copy(str(source), str(target), overwrite=True)
+
+
+@contextlib.contextmanager
+def here(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields a folder of this machine with the same in it: the same one, or a copy.
+
+    Raises:
+        OSError: It cannot be read, or there is no room for a copy.
+    """
+    if not is_remote(folder):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="maaskit-") as name:
+        local = pathlib.Path(name, folder.parent.name, folder.name)
+        for file in folder.rglob("*"):
+            if file.is_file():
+                target = local / file.relative_to(folder)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                copy(file, target)
+        yield local
 
 
 def remove_tree(path: pathlib.Path) -> None:

@@ -21,7 +21,7 @@ def answer(examples_per_second, input_wait=None, processor_seconds=1.0):
 
 ROUNDS = {
     ways.FIT: [answer(900, 0.01), answer(500, 0.02), answer(970, 0.03)],
-    ways.LIMIT: [answer(1000), answer(500), answer(1000)],
+    ways.LIMIT: [answer(1000), answer(500, processor_seconds=2.0), answer(1000)],
     ways.TEXTBOOK: [answer(450), answer(500), answer(485)],
     ways.PIPELINE: [answer(9000), answer(9000), answer(9700)],
     ways.BETWEEN: [answer(900, 0.01), answer(1000, 0.02), answer(800, 0.01)],
@@ -38,6 +38,10 @@ def test_ratios_are_taken_within_each_round():
     assert of_limit.spread.median == pytest.approx(0.97)
     of_textbook = found[ways.FIT, "of the textbook"]
     assert of_textbook.values == pytest.approx([2.0, 1.0, 2.0])
+    # A second of processor time in all of them, of twice that in one.
+    thrift = found[ways.FIT, "thrift beside the bare loop"]
+    assert thrift.values == pytest.approx([1, 2, 1])
+    assert found[ways.FIT, "thrift beside the textbook"].values == [1, 1, 1]
     pipeline = found[ways.PIPELINE, "pipeline of fit"]
     assert pipeline.values == pytest.approx([10, 18, 10])
     assert found[ways.FIT, "input wait"].spread.median == 0.02

@@ -102,7 +102,7 @@ def test_pods_have_a_gpu_the_volume_and_time_for_a_checkpoint(name):
     mounts = {mount["name"]: mount["mountPath"] for mount in only["volumeMounts"]}
     assert set(volumes) == set(mounts)
     assert volumes["training"]["persistentVolumeClaim"]["claimName"] == "training"
-    typed = train._parser().parse_args(only["args"])
+    typed = train.make_parser(train.__doc__).parse_args(only["args"])
     for folder in (typed.store, typed.runs, typed.datasets, typed.examples):
         assert folder.startswith(f"{mounts['training']}/")
     assert pod["terminationGracePeriodSeconds"] >= 60

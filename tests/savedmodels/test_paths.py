@@ -134,6 +134,17 @@ def test_trees_are_copied_from_and_removed(folder, tmp_path):
     paths.remove_tree(folder / "deep")  # gone already, which is what was wanted
 
 
+def test_a_folder_is_had_here_whole_and_only_for_a_while(folder):
+    version = folder / "digits" / "7"
+    (version / "variables").mkdir(parents=True)
+    (version / "variables" / "weights").write_bytes(b"weights")
+    with paths.here(version) as local:
+        assert not paths.is_remote(local)
+        assert (local.parent.name, local.name) == ("digits", "7")
+        assert (local / "variables" / "weights").read_bytes() == b"weights"
+    assert local.exists() is not paths.is_remote(version)
+
+
 def test_a_scheme_that_nobody_knows_is_an_error_of_the_system():
     with pytest.raises(OSError, match="not implemented"):
         paths.of("nobody://a/b").read_text()
