@@ -18,7 +18,6 @@ from trainers import (
     conv_autoencoder,
     mnist_classifier,
 )
-from trainers._checkpoints import Progress
 
 FLAVOURS = pytest.mark.parametrize("flavour", small_models.FLAVOURS)
 
@@ -200,23 +199,22 @@ def test_averages_follow_the_weights_by_the_momentum(flavour):
 
 
 @FLAVOURS
-def test_a_checkpoint_keeps_weights_to_go_on_with_and_averages_to_export(
-    flavour, tmp_path
-):
+def test_what_is_kept_of_a_run_goes_on_with_the_weights_and_their_averages(flavour):
     config = Config(flavour=flavour, ema_momentum=0.5)
-    model = made(config)
+    model, resumed = made(config), made(config)
+    (batch,) = small_models.make_datasets(config)[0].take(1)
+    resumed.test_step(batch)  # makes the metrics
     taught(model)
-    wanted = values(_flavour.state(model))
+    kept = _checkpoints.values(_flavour.state(model))
     with _averages.used(model):
-        best = values(model.weights)
-    assert_equal(values(_flavour.state(model)), wanted)
-    _checkpoints.save(tmp_path, model, Progress(epochs=1, best_epoch=1))
+        judged = values(model.weights)
+    assert_equal(_checkpoints.values(_flavour.state(model)), kept)
+    assert_equal(_checkpoints.values(_averages.served(model)), judged)
 
-    resumed, exported = made(config), small_models.make_model(config)
-    progress = _checkpoints.restore_last(tmp_path, resumed)
-    assert_equal(values(_flavour.state(resumed)), wanted)
-    _checkpoints.restore_best(tmp_path, exported, progress)
-    assert_equal(values(exported.weights), best)
+    _checkpoints.assign(_flavour.state(resumed), kept)
+    assert_equal(values(_averages.served(resumed)), judged)
+    assert taught(resumed) == taught(model)
+    assert_equal(values(resumed.weights), values(model.weights))
 
 
 @pytest.mark.slow
