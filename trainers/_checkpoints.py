@@ -160,13 +160,9 @@ def discard_from(folder: _storage.Path, bad: Position) -> None:
         OSError: They cannot be removed.
     """
     for position in _positions(folder):
-        path = _state(folder, position)
-        try:
-            is_good = position < bad and _array_file.read_header(path).get("finite")
-        except DamagedError:
-            is_good = False
-        if not is_good:
-            _storage.remove(path)
+        header = _header(folder, position)
+        if position >= bad or not header.get("finite"):
+            _storage.remove(_state(folder, position))
 
 
 def _discard(folder: _storage.Path, last: Position) -> None:
@@ -180,6 +176,14 @@ def _positions(folder: _storage.Path) -> list[Position]:
     """Those of the checkpoints there, the newest first."""
     found = filter(None, map(_STATE.fullmatch, _storage.names(folder)))
     return sorted(((int(m[1]), int(m[2])) for m in found), reverse=True)
+
+
+def _header(folder: _storage.Path, position: Position) -> dict[str, Any]:
+    """What a checkpoint says of itself, without a look at the rest."""
+    try:
+        return _array_file.read_header(_state(folder, position))
+    except (DamagedError, FileNotFoundError):
+        return {}
 
 
 def _state(folder: _storage.Path, position: Position) -> str:
@@ -202,10 +206,8 @@ def _are_finite(arrays: Sequence[np.ndarray]) -> bool:
 def _clear_up(folder: _storage.Path) -> None:
     """Leaves the newest checkpoints, and the weights that they name."""
     positions = _positions(folder)
-    named = set()
-    for position in positions[:KEPT]:
-        header = _array_file.read_header(_state(folder, position))
-        named.add(header["progress"]["best_epoch"])
+    kept = [_header(folder, position) for position in positions[:KEPT]]
+    named = {header.get("progress", {}).get("best_epoch") for header in kept}
     for position in positions[KEPT:]:
         _storage.remove(_state(folder, position))
     for name in _storage.names(folder):

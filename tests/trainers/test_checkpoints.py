@@ -144,3 +144,11 @@ def test_copies_are_of_one_moment(quick):
         weight.assign(weight + 1.0)
     for copy, wanted in zip(copies, before, strict=True):
         np.testing.assert_array_equal(copy, wanted)
+
+
+def test_the_next_one_is_written_beside_one_without_a_header(two):
+    (two / "state-0002-000000.ckpt").write_bytes(b"\xff")
+    save(two, Progress(epochs=2, step=7, best_epoch=2), 7.0)
+    assert _checkpoints.newest(two)[1][0][0] == 7.0
+    _checkpoints.discard_from(two, (9, 0))
+    assert _checkpoints.newest(two)[1][0][0] == 7.0
