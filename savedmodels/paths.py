@@ -38,26 +38,6 @@ def is_remote(path: pathlib.Path) -> bool:
     return isinstance(path, RemotePath)
 
 
-def write_whole(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file in one step: it is whole, or as it was.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    if is_remote(path):
-        path.write_bytes(content)
-        return
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def copy(source: pathlib.Path, target: pathlib.Path) -> None:
     """Copies a file, from and to wherever.
 

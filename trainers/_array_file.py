@@ -8,12 +8,13 @@ It is written in one go, however large, and checked as a whole before any of it 
 import hashlib
 import json
 import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from trainers import _storage
+from savedmodels import whole_files
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _CHUNK_BYTES = 1 << 20
@@ -24,7 +25,7 @@ class DamagedError(Exception):
 
 
 def write(
-    path: _storage.Path, header: Mapping[str, Any], arrays: Sequence[np.ndarray]
+    path: pathlib.Path, header: Mapping[str, Any], arrays: Sequence[np.ndarray]
 ) -> None:
     """Writes a file in the place of `path`.
 
@@ -36,7 +37,7 @@ def write(
     Raises:
         OSError: It cannot be written.
     """
-    with _storage.replacing(path) as file:
+    with whole_files.replacing(path) as file:
         hashed = _Hashed(file)
         content = json.dumps({**header, "arrays": len(arrays)})
         hashed.write(content.encode() + b"\n")
@@ -45,14 +46,14 @@ def write(
         file.write(hashed.digest)
 
 
-def read(path: _storage.Path) -> tuple[dict[str, Any], list[np.ndarray]]:
+def read(path: pathlib.Path) -> tuple[dict[str, Any], list[np.ndarray]]:
     """Returns the header and the arrays.
 
     Raises:
         DamagedError: The checksum is of something else.
         FileNotFoundError: There is no such file.
     """
-    with _storage.reading(path) as file:
+    with path.open("rb") as file:
         _check(file, path)
         header = json.loads(file.readline())
         count = header.pop("arrays")
@@ -61,37 +62,37 @@ def read(path: _storage.Path) -> tuple[dict[str, Any], list[np.ndarray]]:
         ]
 
 
-def read_header(path: _storage.Path) -> dict[str, Any]:
+def read_header(path: pathlib.Path) -> dict[str, Any]:
     """Returns the header alone, without a look at the rest.
 
     Raises:
         DamagedError: There is none.
         FileNotFoundError: There is no such file.
     """
-    with _storage.reading(path) as file:
+    with path.open("rb") as file:
         try:
             header = json.loads(file.readline())
         except ValueError as error:
-            raise DamagedError(os.path.basename(path)) from error
+            raise DamagedError(path.name) from error
     if not isinstance(header, dict):
-        raise DamagedError(os.path.basename(path))
+        raise DamagedError(path.name)
     return header
 
 
-def check(path: _storage.Path) -> None:
+def check(path: pathlib.Path) -> None:
     """Accepts a file that is what was written.
 
     Raises:
         DamagedError: It is not, or it is missing.
     """
     try:
-        with _storage.reading(path) as file:
+        with path.open("rb") as file:
             _check(file, path)
     except FileNotFoundError as error:
-        raise DamagedError(os.path.basename(path)) from error
+        raise DamagedError(path.name) from error
 
 
-def _check(file: BinaryIO, path: _storage.Path) -> None:
+def _check(file: BinaryIO, path: pathlib.Path) -> None:
     """Compares the checksum, and goes back to the beginning."""
     left = file.seek(0, os.SEEK_END) - _DIGEST_BYTES
     file.seek(0)
@@ -100,7 +101,7 @@ def _check(file: BinaryIO, path: _storage.Path) -> None:
         found.update(chunk)
         left -= len(chunk)
     if left != 0 or file.read() != found.digest():
-        raise DamagedError(os.path.basename(path))
+        raise DamagedError(path.name)
     file.seek(0)
 
 

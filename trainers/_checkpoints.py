@@ -9,14 +9,15 @@ whenever the process is killed. One that was damaged is passed over for the one 
 Keras's own BackupAndRestore forgets the best epoch, the history and the seeds.
 """
 
-import os
+import pathlib
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from trainers import _array_file, _storage
+from savedmodels import whole_files
+from trainers import _array_file
 from trainers._array_file import DamagedError
 from trainers._errors import TrainingError
 from trainers._progress import Progress
@@ -54,7 +55,7 @@ def assign(variables: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
 
 
 def save(
-    folder: _storage.Path,
+    folder: pathlib.Path,
     arrays: Sequence[np.ndarray],
     progress: dict[str, Any],
     best: Sequence[np.ndarray] | None = None,
@@ -73,7 +74,7 @@ def save(
     """
     now = Progress(**progress)
     try:
-        _storage.make_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         if best is not None:
             _array_file.write(_best(folder, now.best_epoch), {}, best)
         header = {"progress": progress, "finite": _are_finite(arrays)}
@@ -89,7 +90,7 @@ def save(
 
 
 def newest(
-    folder: _storage.Path, *, tidy: bool = True
+    folder: pathlib.Path, *, tidy: bool = True
 ) -> tuple[Progress, list[np.ndarray]] | None:
     """Returns the newest checkpoint that is whole, or None where there is none.
 
@@ -109,7 +110,7 @@ def newest(
             if progress.best_epoch:
                 _array_file.check(_best(folder, progress.best_epoch))
         except (DamagedError, TypeError) as error:
-            damaged.append(f"{os.path.basename(path)} ({error})")
+            damaged.append(f"{path.name} ({error})")
             continue
         if damaged:
             print(passed_over(folder, damaged, progress), flush=True)
@@ -122,7 +123,7 @@ def newest(
 
 
 def passed_over(
-    folder: _storage.Path, damaged: Sequence[str], progress: Progress
+    folder: pathlib.Path, damaged: Sequence[str], progress: Progress
 ) -> str:
     """Returns the line that tells of checkpoints that were not taken up.
 
@@ -137,7 +138,7 @@ def passed_over(
     )
 
 
-def restore_best(folder: _storage.Path, model: Any, progress: Progress) -> None:
+def restore_best(folder: pathlib.Path, model: Any, progress: Progress) -> None:
     """Puts the weights of the best epoch into `model`, on every replica.
 
     Raises:
@@ -148,12 +149,12 @@ def restore_best(folder: _storage.Path, model: Any, progress: Progress) -> None:
         _, arrays = _array_file.read(path)
     except (DamagedError, FileNotFoundError) as error:
         raise UnusableCheckpointError(
-            f"has a damaged checkpoint, {os.path.basename(path)}"
+            f"has a damaged checkpoint, {path.name}"
         ) from error
     assign(model.weights, arrays)
 
 
-def discard_from(folder: _storage.Path, bad: Position) -> None:
+def discard_from(folder: pathlib.Path, bad: Position) -> None:
     """Removes the checkpoints that are no earlier than `bad`, or not all numbers.
 
     Raises:
@@ -162,23 +163,30 @@ def discard_from(folder: _storage.Path, bad: Position) -> None:
     for position in _positions(folder):
         header = _header(folder, position)
         if position >= bad or not header.get("finite"):
-            _storage.remove(_state(folder, position))
+            _state(folder, position).unlink(missing_ok=True)
 
 
-def _discard(folder: _storage.Path, last: Position) -> None:
+def _discard(folder: pathlib.Path, last: Position) -> None:
     """Removes the checkpoints after `last`."""
     for position in _positions(folder):
         if position > last:
-            _storage.remove(_state(folder, position))
+            _state(folder, position).unlink(missing_ok=True)
 
 
-def _positions(folder: _storage.Path) -> list[Position]:
+def _positions(folder: pathlib.Path) -> list[Position]:
     """Those of the checkpoints there, the newest first."""
-    found = filter(None, map(_STATE.fullmatch, _storage.names(folder)))
+    found = filter(None, map(_STATE.fullmatch, _names(folder)))
     return sorted(((int(m[1]), int(m[2])) for m in found), reverse=True)
 
 
-def _header(folder: _storage.Path, position: Position) -> dict[str, Any]:
+def _names(folder: pathlib.Path) -> list[str]:
+    try:
+        return [path.name for path in folder.iterdir()]
+    except FileNotFoundError:
+        return []
+
+
+def _header(folder: pathlib.Path, position: Position) -> dict[str, Any]:
     """What a checkpoint says of itself, without a look at the rest."""
     try:
         return _array_file.read_header(_state(folder, position))
@@ -186,13 +194,13 @@ def _header(folder: _storage.Path, position: Position) -> dict[str, Any]:
         return {}
 
 
-def _state(folder: _storage.Path, position: Position) -> str:
+def _state(folder: pathlib.Path, position: Position) -> pathlib.Path:
     epochs, steps = position
-    return os.path.join(folder, f"state-{epochs:04d}-{steps:06d}.ckpt")
+    return folder / f"state-{epochs:04d}-{steps:06d}.ckpt"
 
 
-def _best(folder: _storage.Path, epoch: int) -> str:
-    return os.path.join(folder, f"best-{epoch:04d}.ckpt")
+def _best(folder: pathlib.Path, epoch: int) -> pathlib.Path:
+    return folder / f"best-{epoch:04d}.ckpt"
 
 
 def _are_finite(arrays: Sequence[np.ndarray]) -> bool:
@@ -203,14 +211,14 @@ def _are_finite(arrays: Sequence[np.ndarray]) -> bool:
     )
 
 
-def _clear_up(folder: _storage.Path) -> None:
+def _clear_up(folder: pathlib.Path) -> None:
     """Leaves the newest checkpoints, and the weights that they name."""
     positions = _positions(folder)
     kept = [_header(folder, position) for position in positions[:KEPT]]
     named = {header.get("progress", {}).get("best_epoch") for header in kept}
     for position in positions[KEPT:]:
-        _storage.remove(_state(folder, position))
-    for name in _storage.names(folder):
-        best = _BEST.fullmatch(name)
-        if _storage.is_remnant(name) or (best and int(best[1]) not in named):
-            _storage.remove(os.path.join(folder, name))
+        _state(folder, position).unlink(missing_ok=True)
+    for path in list(folder.iterdir()):
+        best = _BEST.fullmatch(path.name)
+        if whole_files.is_remnant(path) or (best and int(best[1]) not in named):
+            path.unlink(missing_ok=True)

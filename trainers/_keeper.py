@@ -7,12 +7,13 @@ something depends on it.
 
 import concurrent.futures
 import dataclasses
+import pathlib
 import types
 from collections.abc import Sequence
 
 import numpy as np
 
-from trainers import _checkpoints, _storage
+from trainers import _checkpoints
 from trainers._progress import Progress
 
 
@@ -24,7 +25,7 @@ class Keeper:
             before any.
     """
 
-    def __init__(self, folder: _storage.Path, *, writes: bool = True) -> None:
+    def __init__(self, folder: pathlib.Path, *, writes: bool = True) -> None:
         """Starts nothing yet.
 
         Args:

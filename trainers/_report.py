@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from savedmodels import paths
+from savedmodels import whole_files
 from trainers._evaluation import Evaluation, Panel
 
 _PANELS_PER_ROW = 3
@@ -52,7 +52,7 @@ def write(path: pathlib.Path, title: str, history: History, result: Evaluation) 
     for axes in below[len(result.panels) :]:
         axes.axis("off")
 
-    paths.write_whole(path, _png(figure, dots_per_inch=100))
+    whole_files.write(path, _png(figure, dots_per_inch=100))
 
 
 def heading(

@@ -20,7 +20,7 @@ import json
 import pathlib
 from typing import Any, Protocol
 
-from savedmodels import paths
+from savedmodels import paths, whole_files
 from trainers import _config
 from trainers._config import TrainConfig
 from trainers._errors import TrainingError
@@ -114,7 +114,7 @@ def write_json(path: pathlib.Path, content: Any) -> None:
         OSError: The file cannot be written; the old one, if any, is untouched.
     """
     text = json.dumps(content, indent=2) + "\n"
-    paths.write_whole(path, text.encode())
+    whole_files.write(path, text.encode())
 
 
 def _unfinished(parent: pathlib.Path, fingerprint: str) -> Run | None:

@@ -102,13 +102,6 @@ def test_what_is_missing_is_the_error_that_a_disk_has(folder):
     (folder / "none").unlink(missing_ok=True)
 
 
-def test_a_whole_file_is_written_or_none(folder):
-    paths.write_whole(folder / "file", b"old")
-    paths.write_whole(folder / "file", b"new")
-    assert (folder / "file").read_bytes() == b"new"
-    assert [path.name for path in folder.iterdir()] == ["file"]
-
-
 def test_an_error_while_writing_leaves_no_remote_file():
     folder = paths.of(f"ram://test_paths/{next(FOLDERS)}")
     folder.mkdir()

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from savedmodels import paths
 from trainers import _checkpoints, mnist_classifier
 from trainers._checkpoints import UnusableCheckpointError
 from trainers._errors import TrainingError
@@ -113,7 +114,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_those_before(two, monkeypatc
 
 
 def test_a_remote_folder_holds_checkpoints_too(tmp_path):
-    folder = f"ram://{tmp_path.name}/checkpoints"
+    folder = paths.of(f"ram://{tmp_path.name}/checkpoints")
     for step in (1, 2, 3):
         progress = dataclasses.asdict(Progress(step=step))
         _checkpoints.save(folder, [np.float32(step)], progress)
