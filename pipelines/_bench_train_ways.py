@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import socket
 from collections.abc import Mapping, Sequence
@@ -102,7 +101,7 @@ class Bench:
         settings: Sequence[str],
         steps: int,
     ) -> None:
-        """Starts them, and waits until each could begin.
+        """Starts them one after the other, each until it could begin.
 
         Args:
             processes: Ends them.
@@ -119,12 +118,11 @@ class Bench:
         self._settings = list(settings)
         self._of_way: dict[Way, list[Process]] = {}
         for way in ways:
-            self._of_way[way] = [
-                self._start(way, rank, cluster)
-                for rank, cluster in enumerate(_clusters(way))
-            ]
-        for member in itertools.chain.from_iterable(self._of_way.values()):
-            member.answer(_LIMIT_S)
+            members = [self._start(way, cluster) for cluster in _clusters(way)]
+            # Before the next: all of them at once would take each other's cores.
+            for member in members:
+                member.answer(_LIMIT_S)
+            self._of_way[way] = members
 
     def once(self, way: Way) -> Answer:
         """Trains one round in one way, and returns what it took.
@@ -139,14 +137,14 @@ class Bench:
         used = sum(answer["processor_seconds"] for answer in answers)
         return answers[0] | {"processor_seconds": used}
 
-    def _start(self, way: Way, rank: int, cluster: Any) -> Process:
+    def _start(self, way: Way, cluster: Any) -> Process:
         job = {
             **self._common,
             "way": way.kind,
             "set": [*self._settings, *way.set],
             "devices": way.devices,
             "strategy": way.strategy,
-            "runs": str(self._processes.folder / f"{way.name}-{rank}"),
+            "runs": str(self._processes.folder / way.name),
         }
         if cluster:
             job["tf_config"] = cluster
