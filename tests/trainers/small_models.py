@@ -89,7 +89,7 @@ def make_model(config):
 
 # What is trained over how many replicas, of both flavours.
 CASES = {
-    "normalised": ((1, 2, 4), {"normalised": True, "clipping": "clipnorm"}),
+    "normalised": ((1, 4), {"normalised": True, "clipping": "clipnorm"}),
     "in parts": (
         (1, 4),
         {"clipping": "global_clipnorm", "gradient_accumulation_steps": 3},

@@ -1,6 +1,6 @@
 """Trainings over one, two and four logical CPUs, in a process of their own.
 
-    python -m tests.trainers.splitting FOLDER DATASETS_DIR MODEL ...
+    python -m tests.trainers.splitting FOLDER DATASETS_DIR NAME ...
 
 writes into FOLDER what each came to. The import of TensorFlow is paid once for all.
 """
@@ -28,13 +28,15 @@ from trainers import (
 from trainers.datasets import _pipeline
 
 ROOT = pathlib.Path(__file__).parents[2]
-SMALL = "small"
 REPLICAS = (1, 2, 4)
 STEPS, VALIDATION_STEPS = 3, 2  # of an epoch
 
 
 def run(folder, datasets_dir, *models):
-    """Trains in another process; returns how each training went, by its name."""
+    """Trains models, or cases of `small_models`, in another process.
+
+    Returns how each training went, by its name and its number of replicas.
+    """
     child = subprocess.run(
         [sys.executable, "-m", __name__, str(folder), str(datasets_dir), *models],
         cwd=ROOT,
@@ -58,8 +60,8 @@ def _weights(path):
 def main(folder, datasets_dir, *models):
     _devices.use("cpu:4")
     for name in models:
-        if name == SMALL:
-            train_small(pathlib.Path(folder))
+        if name in small_models.CASES:
+            train_small(pathlib.Path(folder), name)
             continue
         module = _catalog.load_model(name)
         config = shrunken(module, datasets_dir)
@@ -68,13 +70,13 @@ def main(folder, datasets_dir, *models):
             train_and_write(path, module, config, replicas)
 
 
-def train_small(folder):
+def train_small(folder, case):
+    counts, changes = small_models.CASES[case]
     for flavour in small_models.FLAVOURS:
-        for case, (counts, changes) in small_models.CASES.items():
-            config = small_models.Config(flavour=flavour, **changes)
-            for replicas in counts:
-                path = folder / f"{case} {flavour} on {replicas}"
-                train_and_write(path, small_models, config, replicas)
+        config = small_models.Config(flavour=flavour, **changes)
+        for replicas in counts:
+            path = folder / f"{case} {flavour} on {replicas}"
+            train_and_write(path, small_models, config, replicas)
 
 
 def shrunken(module, datasets_dir):

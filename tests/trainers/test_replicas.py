@@ -9,9 +9,10 @@ from trainers import _catalog
 TOLERANCE = 1e-4
 # Of a deep network the first steps are the same to the last digit but one; then Adam
 # makes much of it.
-TOLERANCES = {"retinanet_detector": 2e-2}
+TOLERANCES = {"retinanet_detector": 2e-2, "half": 5e-3}
+QUICK = ("mnist_classifier", "normalised", "in parts")  # the others take minutes
 MODELS = [
-    pytest.param(name, marks=[] if name == "mnist_classifier" else pytest.mark.slow)
+    pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
     for name in _catalog.model_names()
     if name != "word2vec_embedding"  # has no such step: gensim trains it
 ]
@@ -28,35 +29,38 @@ def assert_alike(found, wanted, tolerance=TOLERANCE):
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    return splitting.run(tmp_path_factory.mktemp("small"), "-", splitting.SMALL)
-
-
-@pytest.mark.parametrize("flavour", small_models.FLAVOURS)
-@pytest.mark.parametrize(
-    ("case", "replicas"),
-    [
-        (case, replicas)
-        for case, (counts, _) in small_models.CASES.items()
-        for replicas in counts[1:]
-    ],
-)
-def test_replicas_take_the_same_steps_as_one_device(small, flavour, case, replicas):
-    found, wanted = (small[f"{case} {flavour} on {n}"] for n in (replicas, 1))
-    assert_alike(found, wanted, 5e-3 if case == "half" else TOLERANCE)
-
-
-@pytest.fixture(scope="module")
 def trained(datasets_dir, tmp_path_factory):
     done = {}
 
     def trained(name):
+        if not done:  # all quick ones at once: TensorFlow is imported once for them
+            folder = tmp_path_factory.mktemp("quick")
+            done.update(
+                dict.fromkeys(QUICK, splitting.run(folder, datasets_dir, *QUICK))
+            )
         if name not in done:
             folder = tmp_path_factory.mktemp(name)
             done[name] = splitting.run(folder, datasets_dir, name)
         return done[name]
 
     return trained
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=[] if case in QUICK else pytest.mark.slow)
+        for case in small_models.CASES
+    ],
+)
+def test_replicas_take_the_same_steps_as_one_device(trained, case):
+    runs = trained(case)
+    for flavour in small_models.FLAVOURS:
+        for replicas in small_models.CASES[case][0][1:]:
+            found, wanted = (
+                runs[f"{case} {flavour} on {count}"] for count in (replicas, 1)
+            )
+            assert_alike(found, wanted, TOLERANCES.get(case, TOLERANCE))
 
 
 @pytest.mark.parametrize("name", MODELS)

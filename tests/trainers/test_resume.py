@@ -313,8 +313,7 @@ def on_two_replicas(step, config, runs):
 
 
 def test_two_replicas_train_as_one_does_and_are_resumed_too(quick, tmp_path):
-    # Without batch norm, whose statistics are each replica's own, and in batches of
-    # everything, so that the order, which may differ, does not matter.
+    # In batches of everything, so that the order, which may differ, does not matter.
     config = dataclasses.replace(quick, epochs=2, global_batch_size=600, distortion=0.0)
     whole, resumed = on_two_replicas(2, config, tmp_path / "two")
     one = fit_and_close(config, tmp_path / "one")
