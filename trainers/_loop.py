@@ -178,10 +178,10 @@ class Loop:
         progress = self._progress
         scored = _flavour.results(self._model, progress.logs)
         strategy = self._model.distribute_strategy
-        is_dealt = strategy.num_replicas_in_sync > 1
         found = self._model.evaluate(
             _pipeline.dealt(validation, strategy),
-            steps=int(validation.cardinality()) if is_dealt else None,
+            # Keras 2 asks for it under any strategy, be it of one replica.
+            steps=int(validation.cardinality()),
             callbacks=self._callbacks,
             return_dict=True,
             verbose=0,
