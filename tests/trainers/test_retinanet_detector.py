@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from trainers import _detection_plan, retinanet_detector
+from trainers import _detection_plan, _steps, retinanet_detector
 from trainers._detect import Detector
 from trainers.retinanet_detector import SMOKE
 
@@ -197,3 +197,21 @@ def test_every_weight_of_the_network_learns(config):
                    for o in tf.nest.flatten(part))  # fmt: skip
     gradients = tape.gradient(loss, model.trainable_variables)
     assert all(gradient is not None for gradient in gradients)
+
+
+@pytest.mark.slow
+def test_a_batch_in_more_parts_than_images_has_the_gradient_of_the_whole(config):
+    (batch,) = retinanet_detector.make_datasets(config)[0].take(1)
+    one = tf.nest.map_structure(lambda tensor: tensor[:1], batch)
+    model = retinanet_detector.make_model(config)
+    start = [weight.numpy() for weight in model.weights]
+    found = []
+    for parts in (1, 3):
+        in_parts = dataclasses.replace(config, gradient_accumulation_steps=parts)
+        _steps.attach(model, in_parts)
+        for weight, value in zip(model.weights, start, strict=True):
+            weight.assign(value)
+        logs = model.train_step(one)
+        found.append({name: float(value) for name, value in logs.items()})
+    assert found[1] == pytest.approx(found[0], rel=1e-4)
+    assert found[0]["gradient_norm"] > 0
