@@ -127,8 +127,8 @@ def results(
     }
 
 
-def write(folder: pathlib.Path, text: str, everything: Mapping[str, Any]) -> None:
-    """Writes the table and the results.
+def publish(folder: pathlib.Path, text: str, everything: Mapping[str, Any]) -> None:
+    """Writes the table and the results beside the plot, and says it all.
 
     Raises:
         MaaskitError: The disk is full, or fails.
@@ -138,6 +138,9 @@ def write(folder: pathlib.Path, text: str, everything: Mapping[str, Any]) -> Non
         (folder / RESULTS).write_text(json.dumps(everything, indent=1) + "\n")
     except OSError as error:
         raise MaaskitError(f"Cannot write {folder}: {error.strerror}.") from error
+    print(text)
+    for file in (TABLE, RESULTS, PLOT):
+        print(f"written  {folder / file}")
 
 
 def number(value: float) -> str:

@@ -98,7 +98,6 @@ def table(
     about: Mapping[str, str],
     rounds: Rounds,
     found: Sequence[Figure],
-    notes: Sequence[str],
 ) -> str:
     """Returns the tables and what their words mean, as Markdown.
 
@@ -107,7 +106,6 @@ def table(
         about: Machine and settings, by name.
         rounds: Answers of every way, one a round.
         found: What follows from them.
-        notes: Sentences about this run alone.
     """
     head = ["way", "examples/s", "processor ms an example", "input wait"]
     return "\n".join(
@@ -115,7 +113,6 @@ def table(
             f"# {title}",
             "",
             *(f"- {name}: {value}" for name, value in about.items()),
-            *(f"- {note}" for note in notes),
             "",
             *report.aligned(head, (_row(name, rounds[name]) for name in rounds)),
             "",

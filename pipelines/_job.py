@@ -22,6 +22,7 @@ from pipelines._scorer import Runs
 from pipelines._shard import Job
 from pipelines._sources import Refusal, Row, Source
 from savedmodels.errors import UsageError
+from serving.flag_types import positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,13 +206,9 @@ def _types(arguments: argparse.Namespace, source: Source) -> list[str]:
 
 def batch_size(text: str) -> int | None:
     """The type of `--batch-size`: None stands for auto."""
-    return None if text == "auto" else at_least_one(text)
-
-
-def at_least_one(text: str) -> int:
-    """The type of a number of rows."""
-    if not text.isdecimal() or int(text) < 1:
+    try:
+        return None if text == "auto" else positive(text)
+    except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError(
-            f"expected `auto` or a whole number above 0, received: {text}"
-        )
-    return int(text)
+            f"expected `auto`, or 1 or more. Received: {text}"
+        ) from None

@@ -26,7 +26,7 @@ from serving.errors import ServingError
 Numbered = tuple[int, Shard]
 Done = Callable[[dict[str, Any]], None]
 
-_STARTED_BATCHES = 0  # threads of a shard that has a core for itself: see `answers`
+_IN_TURN = 0  # no threads for a shard that has a core for itself: see `answers`
 
 
 def one_by_one(
@@ -208,8 +208,7 @@ def _work(pipe: connection.Connection, job: Job) -> None:
             if item is None:
                 return
             number, spans = item
-            threads = _STARTED_BATCHES
-            manifest = _shard.score(job, number, spans, runs, teller, threads)
+            manifest = _shard.score(job, number, spans, runs, teller, _IN_TURN)
             pipe.send(("done", manifest))
     except ConnectionError:
         return  # the parent has gone

@@ -5,6 +5,7 @@ import argparse
 from pipelines import _cli, _files, _formats, _job
 from serving import servable
 from serving.command_line import addresses, whole_number
+from serving.flag_types import positive
 
 BEAM = ("DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner")
 RUNNERS = ("local", "upstream", *BEAM)
@@ -52,7 +53,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
         help="servers that answer, for --runner=upstream",
     )
     add("--workers", metavar="N", type=whole_number, help="shards at once; all cores")
-    add("--shard-rows", metavar="ROWS", type=_job.at_least_one, help="rows of a shard")
+    add("--shard-rows", metavar="ROWS", type=positive, help="rows of a shard")
     add(
         "--batch-size",
         metavar="ROWS",

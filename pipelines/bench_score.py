@@ -1,15 +1,14 @@
 """Measures batch scoring beside a bare tf.data loop over the same rows, in one run."""
 
 import argparse
-import datetime
-import json
 import pathlib
 import tempfile
 from collections.abc import Sequence
 
-from pipelines import _bench_rows, _bench_score_cells, _cli, _job
+from pipelines import _bench_report, _bench_rows, _bench_score_cells, _cli
 from savedmodels import store
 from savedmodels.errors import UsageError
+from serving.flag_types import positive
 
 
 @_cli.command
@@ -19,14 +18,12 @@ def main(argv: Sequence[str]) -> int:
     base = pathlib.Path(arguments.store) / arguments.model
     version = store.version_path(base, arguments.version)
     signature = _bench_rows.signature(version)
-    name = f"score-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    folder = pathlib.Path(arguments.out) / name
-    folder.mkdir(parents=True)
     memory = [arguments.rows // 10, 2 * arguments.rows]
     if memory[0] < 1:
         raise UsageError(
             f"The rows are too few. Expected 10 or more. Received: {arguments.rows}."
         )
+    folder = _bench_report.make_folder(pathlib.Path(arguments.output), "score-")
     with tempfile.TemporaryDirectory(prefix="bench-score-", dir=folder) as scratch:
         inputs = pathlib.Path(scratch) / "rows"
         inputs.mkdir()
@@ -50,12 +47,9 @@ def main(argv: Sequence[str]) -> int:
         "rows_per_s": rounds,
         "peak_bytes": peaks,
     }
-    (folder / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     table = _bench_score_cells.table(arguments.rows, rounds, peaks)
-    (folder / "table.txt").write_text(table)
-    _bench_score_cells.draw(folder / "plot.png", arguments.model, rounds)
-    print(table)
-    print(f"written to {folder}")
+    _bench_score_cells.draw(folder / _bench_report.PLOT, arguments.model, rounds)
+    _bench_report.publish(folder, table, figures)
     return 0
 
 
@@ -65,10 +59,10 @@ def _parser() -> argparse.ArgumentParser:
     _cli.add_store(parser)
     _cli.add_version(parser)
     add = parser.add_argument
-    add("--rows", metavar="N", type=_job.at_least_one, default=200_000, help="rows")
-    add("--rounds", metavar="N", type=_job.at_least_one, default=3, help="rounds")
-    add("--workers", metavar="N", type=_job.at_least_one, default=2, help="processes")
-    add("--out", metavar="DIR", default=_cli.BENCH, help="folder of the figures")
+    add("--rows", metavar="N", type=positive, default=200_000, help="rows")
+    add("--rounds", metavar="N", type=positive, default=3, help="rounds")
+    add("--workers", metavar="N", type=positive, default=2, help="processes")
+    add("--output", metavar="DIR", default=_cli.BENCH, help="folder for the results")
     return parser
 
 

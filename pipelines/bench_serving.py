@@ -21,6 +21,7 @@ from pipelines._bench_processes import Processes
 from pipelines._bench_rounds import Rounds
 from pipelines._progress import Progress
 from savedmodels import store
+from serving.flag_types import positive
 
 
 @_cli.command
@@ -65,11 +66,8 @@ def _write(
     )
     text = _bench_report.table(title, about, timings, figures, _notes(rounds))
     everything = _bench_report.results(about, timings, figures)
-    _bench_report.write(output, text, everything)
     _bench_plot.draw(output / _bench_report.PLOT, title, timings)
-    print(text)
-    for file in (_bench_report.TABLE, _bench_report.RESULTS, _bench_report.PLOT):
-        print(f"written  {output / file}")
+    _bench_report.publish(output, text, everything)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -79,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     _cli.add_version(parser)
     add = parser.add_argument
     add("--seconds", type=_positive, default=2.0, help="seconds of each cell")
-    add("--rounds", type=_one_or_more, default=5, help="how often each is measured")
+    add("--rounds", type=positive, default=5, help="how often each is measured")
     add("--output", metavar="DIR", default=_cli.BENCH, help="folder for the results")
     return parser
 
@@ -95,15 +93,6 @@ def _positive(text: str) -> float:
             f"a number above 0 was expected. Received: {text}"
         )
     return value
-
-
-def _one_or_more(text: str) -> int:
-    """The type of `--rounds`."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(
-            f"a whole number above 0 was expected. Received: {text}"
-        )
-    return int(text)
 
 
 def _notes(rounds: Rounds) -> list[str]:

@@ -1,15 +1,15 @@
 """Measures training beside a bare loop and a textbook's script, in one run."""
 
 import argparse
-import importlib.util
 import pathlib
 import tempfile
 from collections.abc import Sequence
 
-from pipelines import _bench_report, _bench_train_report, _cli, _job
+from pipelines import _bench_report, _bench_train_report, _cli
 from pipelines._bench_processes import Processes
 from pipelines._bench_train_ways import Answer, Bench, Way, planned
 from pipelines._progress import Progress
+from serving.flag_types import positive
 from trainers import _catalog
 
 
@@ -18,10 +18,6 @@ def main(argv: Sequence[str]) -> int:
     """Starts all ways, trains with them in turns, and puts the figures side by side."""
     arguments = _parser().parse_args(argv)
     _catalog.check_model(arguments.model)
-    notes = []
-    if arguments.workers and not importlib.util.find_spec("pipelines.train_workers"):
-        arguments.workers = ()
-        notes.append("there is no training by several workers, so it was not measured")
     about = _bench_train_report.machine()
     output = _bench_report.make_folder(pathlib.Path(arguments.output), "train-")
     ways = planned(arguments.devices, arguments.workers)
@@ -38,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
         f"{arguments.rounds} rounds of {examples:,.0f} examples, after one that does "
         f"not count; {output.name}"
     )
-    _write(output, f"Training {arguments.model}", about, rounds, notes)
+    _write(output, f"Training {arguments.model}", about, rounds)
     return 0
 
 
@@ -62,17 +58,13 @@ def _write(
     title: str,
     about: dict[str, str],
     rounds: dict[str, list[Answer]],
-    notes: Sequence[str],
 ) -> None:
     """The table on stdout; table, all rounds and plot as files."""
     found = _bench_train_report.figures(rounds)
-    text = _bench_train_report.table(title, about, rounds, found, notes)
+    text = _bench_train_report.table(title, about, rounds, found)
     everything = _bench_train_report.results(about, rounds, found)
-    _bench_report.write(output, text, everything)
     _bench_train_report.draw(output / _bench_report.PLOT, title, rounds)
-    print(text)
-    for file in (_bench_report.TABLE, _bench_report.RESULTS, _bench_report.PLOT):
-        print(f"written  {output / file}")
+    _bench_report.publish(output, text, everything)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FIELD=VALUE",
         help="one field of the model's Config, as in global_batch_size=64",
     )
-    add("--rounds", metavar="N", type=_job.at_least_one, default=5, help="rounds")
+    add("--rounds", metavar="N", type=positive, default=5, help="rounds")
     add("--steps", metavar="N", type=int, default=0, help="of a round; 0: an epoch")
     add(
         "--devices",
@@ -109,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _counts(text: str) -> tuple[int, ...]:
     """The type of `--devices` and `--workers`."""
-    return tuple(_job.at_least_one(part) for part in text.split(",") if part)
+    return tuple(positive(part) for part in text.split(",") if part)
 
 
 if __name__ == "__main__":

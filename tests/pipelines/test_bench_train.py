@@ -62,8 +62,8 @@ def test_a_run_without_the_rarer_ways_has_no_figures_of_them():
 
 def test_the_table_shows_every_way_and_defines_every_figure():
     found = report.figures(ROUNDS)
-    text = report.table("Training x", {"cores": "2"}, ROUNDS, found, ["a note"])
-    assert text.startswith("# Training x\n\n- cores: 2\n- a note\n")
+    text = report.table("Training x", {"cores": "2"}, ROUNDS, found)
+    assert text.startswith("# Training x\n\n- cores: 2\n")
     (row,) = re.findall(rf"^\| {ways.FIT} +\| (.*) \|$", text, re.MULTILINE)[:1]
     cells = [cell.strip() for cell in row.split("|")]
     # A second of processor time for a thousand examples.

@@ -213,7 +213,7 @@ def test_a_batch_size_that_is_none_is_refused(tmp_path, store, batch_size, capsy
     with pytest.raises(SystemExit) as ended:
         run(store, "light", "x.npy", "s.csv", f"--batch-size={batch_size}")
     assert ended.value.code == 2
-    assert "whole number above 0" in capsys.readouterr().err
+    assert "expected `auto`, or 1 or more" in capsys.readouterr().err
 
 
 def test_an_empty_file_gives_an_empty_file(tmp_path, store):
