@@ -74,7 +74,7 @@ def main(job: dict[str, Any]) -> None:
     """Trains until the parent has had enough."""
     turns = Turns()
     if job["way"] != TEXTBOOK:  # which takes TensorFlow as it comes
-        _speed.prepare()
+        _speed.prepare(job["strategy"], job["devices"])
     if "tf_config" in job:  # read when TensorFlow is first used
         os.environ["TF_CONFIG"] = json.dumps(job["tf_config"])
     protos.import_tensorflow()

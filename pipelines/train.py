@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     """Trains and exports what was asked for."""
     started = time.monotonic()
-    _speed.prepare()
+    _speed.prepare(arguments.strategy, arguments.devices)
     # Names first: a slip of the keyboard is told before anything slow.
     if arguments.dataset:
         _catalog.check_dataset(arguments.dataset)

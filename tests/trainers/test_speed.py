@@ -21,6 +21,20 @@ def test_onednn_computes_unless_the_user_said_otherwise(monkeypatch, given, want
     assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == wanted
 
 
+@pytest.mark.parametrize(
+    ("strategy", "devices", "cluster"),
+    [("mirrored", "auto", None), ("auto", "cpu:4", None), ("auto", "auto", "{}")],
+)
+def test_onednn_stays_away_where_a_replica_may_have_no_examples(
+    monkeypatch, strategy, devices, cluster
+):
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
+    if cluster:
+        monkeypatch.setenv("TF_CONFIG", cluster)
+    _speed.prepare(strategy, devices)
+    assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "0"
+
+
 def test_the_command_says_so_before_tensorflow_is_imported():
     code = (
         "import os, sys\n"
