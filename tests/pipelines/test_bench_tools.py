@@ -148,7 +148,8 @@ def test_wrk_measures_a_server_and_tells_of_refusals(tmp_path):
         asked = load(**given, address=server.address)
         found = tools.measure(asked, tmp_path)
         assert server.bodies == {body.read_bytes()}
-        assert 2 <= server.most <= 4
+        # Those of the warm-up may be under way when it is over.
+        assert 2 <= server.most <= 2 * asked.in_flight
     assert found.requests >= 4
     assert 10 <= found.p50_ms <= found.p99_ms
     with (

@@ -108,8 +108,7 @@ def test_no_worker_outlives_a_launcher_that_is_killed(tmp_path):
     )
     with launcher:
         # What the first worker says comes on the same stdout.
-        lines = [launcher.stdout.readline() for _ in range(2)]
-        pids = json.loads(next(line for line in lines if line.startswith(b"[")))
+        pids = json.loads(next(s for s in launcher.stdout if s.startswith(b"[")))
         launcher.kill()
     limit = time.monotonic() + 10
     while any(pathlib.Path(f"/proc/{pid}").exists() for pid in pids):

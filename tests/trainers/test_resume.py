@@ -141,6 +141,7 @@ def test_so_it_does_twenty_times_over(often, whole, tmp_path):
         assert_survives_a_kill(step, often, whole, tmp_path / str(step) / "runs")
 
 
+@pytest.mark.slow
 def test_a_run_stopped_again_and_again_ends_as_if_nothing_had_happened(
     often, whole, tmp_path, capsys
 ):
@@ -152,6 +153,7 @@ def test_a_run_stopped_again_and_again_ends_as_if_nothing_had_happened(
     assert re.search(r"after (epoch 1|step \d+ of epoch 2)\n", told)
 
 
+@pytest.mark.slow
 def test_a_run_in_half_precision_goes_on_with_its_loss_scale(quick, tmp_path):
     # Too large at the start: it is halved in the first steps.
     config = dataclasses.replace(
@@ -184,6 +186,7 @@ def test_sigterm_keeps_the_step_and_the_code_says_to_resume(config, whole, tmp_p
     assert_same_training(resumed, whole)
 
 
+@pytest.mark.slow
 def test_what_stops_the_validation_costs_no_step(config, whole, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Guard, "validation", kill)

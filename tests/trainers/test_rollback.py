@@ -159,6 +159,7 @@ def test_what_goes_wrong_once_too_often_ends_the_run_and_says_what_was_tried(
     assert not (run / "metrics.json").exists()
 
 
+@pytest.mark.slow
 def test_a_run_killed_after_it_went_back_keeps_the_lower_rate(often, tmp_path):
     def fit(runs, by, *killed):
         spoilt = Spoilt()
