@@ -9,7 +9,6 @@ from typing import Any
 
 from pipelines import _bench_train_process as process
 from pipelines._bench_processes import Process, Processes
-from trainers._config import TrainConfig
 
 FIT, LIMIT, TEXTBOOK = "fit", "bare loop", "textbook"
 PIPELINE = "pipeline alone"
@@ -76,11 +75,9 @@ def planned(devices: Sequence[int], workers: Sequence[int]) -> list[Way]:
         Way(LIMIT, process.LIMIT),
         Way(TEXTBOOK, process.TEXTBOOK),
         Way(PIPELINE, process.PIPELINE),
+        Way(BETWEEN, set=("checkpoint_steps=0",)),
+        Way(WITHIN, set=(f"checkpoint_steps={CHECKPOINT_STEPS}",)),
     ]
-    fields = {field.name for field in dataclasses.fields(TrainConfig)}
-    if "checkpoint_steps" in fields:
-        ways.append(Way(BETWEEN, set=("checkpoint_steps=0",)))
-        ways.append(Way(WITHIN, set=(f"checkpoint_steps={CHECKPOINT_STEPS}",)))
     for count in devices:
         name = on_devices(count)
         ways.append(Way(name, devices=f"cpu:{count}", strategy="mirrored"))

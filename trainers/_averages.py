@@ -14,6 +14,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from trainers import _flavour
+
 _IN_USE = "_averages_in_use"
 
 
@@ -24,7 +26,7 @@ def keep(model: Any, momentum: float) -> None:
         model: Compiled, of either flavour; its optimizer not built yet.
         momentum: Share of an average that stays in a step, above 0 and below 1.
     """
-    inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    inner = _flavour.inner(model.optimizer)
     inner.use_ema, inner.ema_momentum = True, momentum
     # At the end of `fit` it would put them in the place of the weights, for good.
     model.optimizer.finalize_variable_values = lambda variables: None
@@ -76,6 +78,6 @@ def _exchange(model: Any) -> None:
 
 def _pairs(model: Any) -> list[tuple[Any, Any]]:
     """Each trained weight with its average; nothing without them."""
-    inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    inner = _flavour.inner(model.optimizer)
     averages = getattr(inner, "_model_variables_moving_average", [])
     return list(zip(model.trainable_variables, averages, strict=False))

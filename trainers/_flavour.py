@@ -84,7 +84,7 @@ def state(model: Any) -> list[Any]:
     variables = [*model.variables, *optimizer.variables, *others, *metrics]
     # A tf_keras model has metrics that are its attributes among its variables too.
     once = {id(variable): variable for variable in variables}
-    once.pop(id(_inner(optimizer)._learning_rate), None)
+    once.pop(id(inner(optimizer)._learning_rate), None)
     return list(once.values())
 
 
@@ -106,15 +106,15 @@ def learning_rate(optimizer: Any) -> float:
 
     The `learning_rate` of tf_keras is that of the last step.
     """
-    optimizer = _inner(optimizer)
+    optimizer = inner(optimizer)
     rate = optimizer._learning_rate
     return float(
         tf.convert_to_tensor(rate(optimizer.iterations) if callable(rate) else rate)
     )
 
 
-def _inner(optimizer: Any) -> Any:
-    """The optimizer itself, without what scales its loss in half precision."""
+def inner(optimizer: Any) -> Any:
+    """Returns the optimizer itself, without what scales its loss in half precision."""
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 

@@ -17,7 +17,7 @@ def prepare(model: Any) -> None:
     """
     model.optimizer.build(model.trainable_variables)
     if _flavour.of(model) is keras:
-        inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+        inner = _flavour.inner(model.optimizer)
         inner._all_reduce_sum_gradients = lambda pairs: pairs
     else:
         # Every replica returns the same: else it would return the sum.
