@@ -77,10 +77,15 @@ class Progress:
             self._bar.update(rows)
         elif time.monotonic() - self._told >= _SECONDS_BETWEEN_LINES:
             self._told = time.monotonic()
-            speed = self._done / self.seconds
-            line = f"{self._done:,} {self._unit}, {speed:,.0f} {self._unit}/s"
-            if self._total is not None:
-                left = max(self._total - self._done, 0) / speed
-                line = f"{self._done:,} of {self._total:,} {self._unit}, "
-                line += f"{speed:,.0f} {self._unit}/s, {left:,.0f} s left"
-            print(line, file=sys.stderr)
+            print(self._line(self._done / self.seconds), file=sys.stderr)
+
+    def _line(self, speed: float) -> str:
+        """What a log is told, at so many of the unit a second."""
+        # Of what takes long each, only the time left is of use.
+        rate = f", {speed:,.0f} {self._unit}/s" if speed >= 1 else ""
+        if self._total is None:
+            return f"{self._done:,} {self._unit}{rate}"
+        left = max(self._total - self._done, 0) / speed
+        return (
+            f"{self._done:,} of {self._total:,} {self._unit}{rate}, {left:,.0f} s left"
+        )
