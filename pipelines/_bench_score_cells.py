@@ -1,5 +1,6 @@
 """The ways of scoring that `make bench-score` compares, and their figures."""
 
+import functools
 import importlib.util
 import json
 import os
@@ -7,7 +8,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -58,19 +59,19 @@ class Bench:
             if kind == "tensorflow":
                 (copy / store.LITERT_MODEL).unlink(missing_ok=True)
 
-    def once(self) -> dict[str, float]:
-        """Returns rows/s of every way that can be had here."""
-        found = {BARE: self._bare()}
+    def ways(self) -> dict[str, Callable[[], float]]:
+        """Returns every way that can be had here, each of which returns its rows/s."""
+        found: dict[str, Callable[[], float]] = {BARE: self._bare}
         if self._has_litert:
-            found[LITERT] = self._score("litert", "tfrecord")
-        found[TENSORFLOW] = self._score("tensorflow", "tfrecord")
-        found[PARQUET] = self._score("litert", "parquet")
-        found[JSONL] = self._score("litert", "jsonl")
+            found[LITERT] = functools.partial(self._score, "litert", "tfrecord")
+        found[TENSORFLOW] = functools.partial(self._score, "tensorflow", "tfrecord")
+        found[PARQUET] = functools.partial(self._score, "litert", "parquet")
+        found[JSONL] = functools.partial(self._score, "litert", "jsonl")
         if importlib.util.find_spec("apache_beam") is not None:
             typed = ["--runner=DirectRunner", "--"]
             typed.append(f"--direct_num_workers={self._workers}")
             typed.append("--direct_running_mode=multi_processing")
-            found[BEAM] = self._score("litert", "tfrecord", *typed)
+            found[BEAM] = functools.partial(self._score, "litert", "tfrecord", *typed)
         return found
 
     def peak(self, rows: pathlib.Path) -> int:

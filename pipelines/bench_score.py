@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Sequence
 
 from pipelines import _bench_report, _bench_rows, _bench_score_cells, _cli
+from pipelines._progress import Progress
 from savedmodels import store
 from savedmodels.errors import UsageError
 from serving.flag_types import positive
@@ -33,13 +34,22 @@ def main(argv: Sequence[str]) -> int:
         bench = _bench_score_cells.Bench(
             arguments.model, version, inputs, pathlib.Path(scratch), arguments.workers
         )
-        rounds = [bench.once() for _ in range(arguments.rounds)]
-        peaks = {}
-        for rows in memory:
-            path = pathlib.Path(scratch) / f"{rows}.tfrecord"
-            _bench_rows.write(path, signature, rows)
-            peaks[rows] = bench.peak(path)
-            path.unlink()
+        ways = bench.ways()
+        runs = arguments.rounds * len(ways) + len(memory)
+        with Progress(runs, "runs") as progress:
+            rounds: list[dict[str, float]] = []
+            for _ in range(arguments.rounds):
+                rounds.append({})
+                for name, once in ways.items():
+                    rounds[-1][name] = once()
+                    progress.add(1)
+            peaks = {}
+            for rows in memory:
+                path = pathlib.Path(scratch) / f"{rows}.tfrecord"
+                _bench_rows.write(path, signature, rows)
+                peaks[rows] = bench.peak(path)
+                progress.add(1)
+                path.unlink()
     figures = {
         "model": arguments.model,
         "version": int(version.name),
