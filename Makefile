@@ -99,7 +99,7 @@ bench-score: $(READY) ## measure batch scoring beside a bare tf.data loop, for a
 	@$(PYTHON) -m pipelines.bench_score '$(or $(MODEL),mnist_classifier)' --store '$(STORE)' $(call flag,--version,VERSION) \
 	  $(call flag,--rows,ROWS) $(call flag,--rounds,ROUNDS) $(call flag,--workers,WORKERS)
 
-bench-train: $(READY) ## measure training beside a bare loop and a textbook script, for a MODEL (mnist_classifier); ROUNDS= STEPS= SET= REPLICAS=2,4 WORKERS=1,2
+bench-train: $(READY) ## measure training beside a bare loop and a textbook script, for a MODEL (mnist_classifier); ROUNDS= STEPS= SET= REPLICAS=1,2,4 WORKERS=1,2
 	@$(PYTHON) -m pipelines.bench_train '$(or $(MODEL),mnist_classifier)' --datasets '$(DATASETS)' \
 	  $(call flag,--rounds,ROUNDS) $(call flag,--steps,STEPS) $(call flag,--devices,REPLICAS) $(call flag,--workers,WORKERS) $(foreach s,$(SET),--set '$(s)')
 

@@ -1,19 +1,19 @@
 """The ways of training that `make bench-train` compares, and what runs each of them."""
 
-import contextlib
 import dataclasses
 import json
-import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines import _bench_train_process as process
+from pipelines import _worker_processes
 from pipelines._bench_processes import Process, Processes
 
 FIT, LIMIT, TEXTBOOK = "fit", "bare loop", "textbook"
 PIPELINE = "pipeline alone"
-BETWEEN, WITHIN = "fit, checkpoints at epochs", "fit, and every 100 steps"
-CHECKPOINT_STEPS = 100
+CHECKPOINT_STEPS = 10
+BETWEEN = "fit, checkpoints at epochs"
+WITHIN = f"fit, and every {CHECKPOINT_STEPS} steps"
 
 ABOUT = {
     FIT: "the training loop of `make train`: its input pipeline, its callbacks",
@@ -23,7 +23,8 @@ ABOUT = {
     "TensorFlow as it comes",
     PIPELINE: "the input pipeline, whose batches nobody trains on",
     BETWEEN: "fit, which writes a checkpoint at the end of epochs alone",
-    WITHIN: "fit, which writes a checkpoint every 100 steps too",
+    WITHIN: f"fit, which writes a checkpoint every {CHECKPOINT_STEPS} steps too: more "
+    "often than anybody would, for what one costs is lost in the noise",
 }
 
 # A first round compiles; starting all processes at once takes a while.
@@ -55,7 +56,7 @@ class Way:
 
 def on_devices(count: int) -> str:
     """Returns the name of the way that trains on so many parts of the CPU."""
-    return f"fit, {count} devices"
+    return f"fit, {count} device{'s' * (count > 1)}"
 
 
 def on_workers(count: int) -> str:
@@ -67,7 +68,7 @@ def planned(devices: Sequence[int], workers: Sequence[int]) -> list[Way]:
     """Returns all ways, in the order of the table.
 
     Args:
-        devices: Numbers of logical devices, beside the one of `fit`.
+        devices: Numbers of logical devices.
         workers: Numbers of processes.
     """
     ways = [
@@ -153,14 +154,8 @@ def _clusters(way: Way) -> list[Any]:
     """TF_CONFIG of each worker; one that is nobody's where there are none."""
     if not way.workers:
         return [None]
-    with contextlib.ExitStack() as held:
-        ports = []
-        for _ in range(way.workers):
-            # All are held until each has another one.
-            free = held.enter_context(socket.socket())
-            free.bind(("127.0.0.1", 0))
-            ports.append(free.getsockname()[1])
-    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+    with _worker_processes.addresses(way.workers) as found:
+        cluster = {"worker": found}  # all held until each has another one
     return [
         {"cluster": cluster, "task": {"type": "worker", "index": rank}}
         for rank in range(way.workers)

@@ -80,13 +80,13 @@ def _parser() -> argparse.ArgumentParser:
         help="one field of the model's Config, as in global_batch_size=64",
     )
     add("--rounds", metavar="N", type=positive, default=5, help="rounds")
-    add("--steps", metavar="N", type=int, default=0, help="of a round; 0: an epoch")
+    add("--steps", metavar="N", type=int, default=100, help="of a round; 0: an epoch")
     add(
         "--devices",
         metavar="N,...",
         type=_counts,
-        default=(2, 4),
-        help="parts of the processor to train on; empty: none (default: 2,4)",
+        default=(1, 2, 4),
+        help="parts of the processor to train on; empty: none (default: 1,2,4)",
     )
     add(
         "--workers",
