@@ -68,7 +68,8 @@ def attach(model: Any, config: TrainConfig) -> None:
 
     Args:
         model: Just compiled, of either flavour, in the scope of its strategy. Its loss
-            is a mean: over examples, or over the weights of what it is given.
+            is a mean: over examples, or over the weights of what it is given; one that
+            is taught by another has that in `step_losses`.
         config: Says in how many parts a batch is taken, and whether averages of the
             weights are kept.
 
@@ -77,7 +78,9 @@ def attach(model: Any, config: TrainConfig) -> None:
     """
     if config.ema_momentum:
         _averages.keep(model, config.ema_momentum)
-    losses = model if isinstance(model, Losses) else _Compiled(model)
+    losses = getattr(model, "step_losses", None)
+    if losses is None:
+        losses = model if isinstance(model, Losses) else Compiled(model)
     step = _Step(model, losses, config.gradient_accumulation_steps)
     model.train_step, model.test_step = step.train, step.test
     _update.prepare(model)
@@ -151,7 +154,7 @@ class _Step:
         return shares, rows
 
 
-class _Compiled:
+class Compiled:
     """The loss and the metrics that a model was compiled with."""
 
     divisor_offset = 0.0
