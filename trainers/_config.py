@@ -47,6 +47,8 @@ class TrainConfig:
             and less memory. 1 is all at once.
         ema_momentum: Share of the weights' averages that stays in a step, where these
             are judged and exported: 0.999 for means of about 1,000 steps; 0 is off.
+        clip_norm: To what the gradient of all weights together is shortened where it is
+            longer, in place of what the model clips by itself; 0 for that.
     """
 
     FOR_DATASET: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -64,6 +66,7 @@ class TrainConfig:
     xla: str = "auto"
     gradient_accumulation_steps: int = 1
     ema_momentum: float = 0.0
+    clip_norm: float = 0.0
 
     def __post_init__(self) -> None:
         check_dataset(self.dataset)
@@ -84,6 +87,8 @@ class TrainConfig:
         check(self, "gradient_accumulation_steps", parts >= 1, "1 (off) or more")
         fits = 0 <= self.ema_momentum < 1
         check(self, "ema_momentum", fits, "0 (off) or more, and below 1")
+        fits = 0 <= self.clip_norm < math.inf
+        check(self, "clip_norm", fits, "0 (as the model has it) or more")
 
 
 Config = TypeVar("Config", bound=TrainConfig)

@@ -70,8 +70,8 @@ def attach(model: Any, config: TrainConfig) -> None:
         model: Just compiled, of either flavour, in the scope of its strategy. Its loss
             is a mean: over examples, or over the weights of what it is given; one that
             is taught by another has that in `step_losses`.
-        config: Says in how many parts a batch is taken, and whether averages of the
-            weights are kept.
+        config: Says in how many parts a batch is taken, whether averages of the
+            weights are kept, and how long a gradient may be.
 
     Raises:
         TypeError: The loss is no mean, so its parts cannot be put together.
@@ -83,7 +83,7 @@ def attach(model: Any, config: TrainConfig) -> None:
         losses = model if isinstance(model, Losses) else Compiled(model)
     step = _Step(model, losses, config.gradient_accumulation_steps)
     model.train_step, model.test_step = step.train, step.test
-    _update.prepare(model)
+    _update.prepare(model, config.clip_norm)
 
 
 class _Step:

@@ -9,15 +9,22 @@ import tensorflow as tf
 from trainers import _flavour, _parts
 
 
-def prepare(model: Any) -> None:
+def prepare(model: Any, clip_norm: float) -> None:
     """Makes the optimizer's variables, in the scope of its strategy.
 
     The gradients that it will be given are sums over the replicas already, see
     `apply`; so it clips what they are together.
+
+    Args:
+        model: Compiled.
+        clip_norm: To what it shortens them; 0 to leave that to the optimizer.
     """
     model.optimizer.build(model.trainable_variables)
+    inner = _flavour.inner(model.optimizer)
+    if clip_norm:
+        inner.clipnorm = inner.clipvalue = None
+        inner.global_clipnorm = clip_norm
     if _flavour.of(model) is keras:
-        inner = _flavour.inner(model.optimizer)
         inner._all_reduce_sum_gradients = lambda pairs: pairs
     else:
         # Every replica returns the same: else it would return the sum.

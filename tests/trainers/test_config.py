@@ -117,6 +117,8 @@ def test_a_word_without_an_equals_sign_is_no_override():
         "xla=true",
         "gradient_accumulation_steps=0",
         "ema_momentum=1",
+        "clip_norm=-1",
+        "clip_norm=inf",
         "datasets_dir=",
     ],
 )

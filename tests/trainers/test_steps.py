@@ -105,6 +105,22 @@ def test_the_norm_is_that_of_the_gradient_before_it_is_clipped(flavour):
 
 
 @FLAVOURS
+@pytest.mark.parametrize("mixed_precision", ["off", "float16"])
+def test_a_norm_that_is_asked_for_is_that_of_all_weights(flavour, mixed_precision):
+    half = Config(
+        flavour=flavour, clipping="clipvalue", mixed_precision=mixed_precision
+    )
+    with _strategy.precision(half):
+        config = dataclasses.replace(half, clip_norm=half.clip)
+        model = made(config)
+        alike = made(dataclasses.replace(half, clipping="global_clipnorm"))
+    for found, wanted in zip(taught(model), taught(alike), strict=True):
+        assert found == pytest.approx(wanted, rel=1e-5)
+    for a, b in zip(values(model.weights), values(alike.weights), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+@FLAVOURS
 @pytest.mark.parametrize("parts", [1, 2])
 def test_a_loss_that_is_no_number_is_seen_at_once(flavour, parts):
     model = made(Config(flavour=flavour, gradient_accumulation_steps=parts))
