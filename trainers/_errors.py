@@ -1,5 +1,7 @@
 """What stops a training run: mistakes and failures, and the wish of somebody else."""
 
+import os
+
 from savedmodels.errors import MaaskitError
 
 
@@ -9,6 +11,12 @@ class TrainingError(MaaskitError):
 
 class DivergedError(TrainingError):
     """The loss is no number or has jumped: going on with this run leads nowhere."""
+
+
+class LostWorkerError(TrainingError):
+    """Another worker is gone. The same command on all of them goes on with the run."""
+
+    exit_code = os.EX_TEMPFAIL  # as after SIGTERM: "resume me"
 
 
 class PreemptedError(KeyboardInterrupt):

@@ -24,7 +24,7 @@ import tensorflow as tf
 from trainers import _runs, _tf_config
 from trainers._checkpoints import UnusableCheckpointError
 from trainers._config import TrainConfig
-from trainers._errors import TrainingError
+from trainers._errors import LostWorkerError, TrainingError
 from trainers._progress import Progress
 from trainers._runs import Run
 
@@ -192,7 +192,7 @@ class Team:
             if self.size == 1:
                 raise
             first_line = str(error).strip().splitlines()[0]
-            raise TrainingError(
+            raise LostWorkerError(
                 f"Another worker is gone, or cannot be reached by {self.name}. All "
                 f"{self.size} were expected until the last step. Received: "
                 f"{first_line}. Its own messages say why. The same command on all "

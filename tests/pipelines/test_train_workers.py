@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines import train_workers
-from trainers import _catalog, _fit, mnist_classifier
+from pipelines import _worker_processes, train_workers
+from trainers import _catalog, _fit, _tf_config, mnist_classifier
 
 ROOT = pathlib.Path(__file__).parents[2]
 MODELS = [name for name in _catalog.model_names() if name != "word2vec_embedding"]
@@ -48,6 +48,16 @@ def launch(folder, datasets_dir, model="mnist_classifier", more=(), **fields):
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def weights(folder, model="mnist_classifier"):
+    """The exported weights of the only version, by name."""
+    read = tf.train.load_checkpoint(str(folder / "models" / model / "1" / "variables"))
+    return {
+        name: read.get_tensor(name)
+        for name, dtype in read.get_variable_to_dtype_map().items()
+        if dtype.is_floating
+    }
 
 
 def content(folder, model="mnist_classifier"):
@@ -167,7 +177,7 @@ def uninterrupted(datasets_dir, tmp_path_factory):
     child = launch(folder, datasets_dir, **(FIELDS | {"epochs": 6}))
     _, errors = child.communicate()
     assert child.returncode == 0, errors
-    return content(folder)
+    return folder
 
 
 @pytest.mark.slow
@@ -189,10 +199,49 @@ def test_a_killed_worker_ends_the_cluster_and_the_rerun_ends_as_if_nothing_had_h
     output, errors = again.communicate()
     assert again.returncode == 0, errors
     assert "Going on with" in output
-    found = content(tmp_path)
+    found, wanted = content(tmp_path), content(uninterrupted)
     for curve in ("loss", "val_loss", "accuracy"):
-        assert found["history"][curve] == uninterrupted["history"][curve], curve
-    assert found["test"] == uninterrupted["test"]
+        assert found["history"][curve] == wanted["history"][curve], curve
+    assert found["test"] == wanted["test"]
+    kept = weights(uninterrupted)
+    assert len(kept) >= 4
+    for name, value in weights(tmp_path).items():
+        np.testing.assert_array_equal(value, kept[name], err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1], ids=["chief", "follower"])
+def test_who_loses_another_worker_ends_by_itself_and_asks_to_be_started_again(
+    killed, datasets_dir, tmp_path
+):
+    flags = [f"--{name}={tmp_path / name}" for name in ("store", "runs", "examples")]
+    flags += [f"--datasets={datasets_dir}"]
+    flags += [
+        f"--set={name}={value}" for name, value in (FIELDS | {"epochs": 60}).items()
+    ]
+    with _worker_processes.addresses(2) as addresses:
+        workers = [
+            subprocess.Popen(
+                [sys.executable, "-m", "pipelines.train", "mnist_classifier", *flags],
+                cwd=ROOT,
+                env=_worker_processes.environment()
+                | {_tf_config.VARIABLE: _tf_config.written(addresses, place)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for place in range(2)
+        ]
+        try:
+            wait_for(workers[0], "epoch 2/60")
+            workers[killed].kill()
+            _, errors = workers[1 - killed].communicate(timeout=90)
+        finally:
+            for worker in workers:
+                worker.kill()
+                worker.wait()
+    assert workers[1 - killed].returncode == os.EX_TEMPFAIL, errors
+    assert "Another worker is gone" in errors
 
 
 @pytest.mark.slow
@@ -217,7 +266,8 @@ def test_a_signal_ends_all_workers_and_the_rerun_goes_on(
     output, errors = again.communicate()
     assert again.returncode == 0, errors
     assert "Going on with" in output
-    assert content(tmp_path)["history"]["loss"] == uninterrupted["history"]["loss"]
+    wanted = content(uninterrupted)["history"]["loss"]
+    assert content(tmp_path)["history"]["loss"] == wanted
 
 
 def typed(value):
