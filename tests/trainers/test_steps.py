@@ -121,6 +121,26 @@ def test_a_norm_that_is_asked_for_is_that_of_all_weights(flavour, mixed_precisio
 
 
 @FLAVOURS
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_step_that_xla_compiles_is_the_same(flavour, parts):
+    config = Config(flavour=flavour, ema_momentum=0.5, clip_norm=0.05)
+    config = dataclasses.replace(config, gradient_accumulation_steps=parts)
+    histories, weights = [], []
+    for compiled in (False, True):
+        model = made(config)
+        model.jit_compile = compiled
+        train, validation = small_models.make_datasets(config)
+        history = model.fit(train, validation_data=validation, verbose=0).history
+        histories.append(history)
+        weights.append(values(model.weights))
+    assert histories[1].keys() == histories[0].keys()
+    for name, curve in histories[0].items():
+        assert histories[1][name] == pytest.approx(curve, rel=1e-4), name
+    for a, b in zip(*weights, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@FLAVOURS
 @pytest.mark.parametrize("parts", [1, 2])
 def test_a_loss_that_is_no_number_is_seen_at_once(flavour, parts):
     model = made(Config(flavour=flavour, gradient_accumulation_steps=parts))
