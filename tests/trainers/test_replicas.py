@@ -10,7 +10,7 @@ TOLERANCE = 1e-4
 # Of a deep network the first steps are the same to the last digit but one; then Adam
 # makes much of it.
 TOLERANCES = {"retinanet_detector": 2e-2, "half": 5e-3}
-QUICK = ("mnist_classifier", "normalised", "in parts")  # the others take minutes
+QUICK = ("mnist_classifier", "in parts")  # the others take minutes
 MODELS = [
     pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
     for name in _catalog.model_names()

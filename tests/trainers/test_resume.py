@@ -315,6 +315,7 @@ def on_two_replicas(step, config, runs):
     ]
 
 
+@pytest.mark.slow
 def test_two_replicas_train_as_one_does_and_are_resumed_too(quick, tmp_path):
     # In batches of everything, so that the order, which may differ, does not matter.
     config = dataclasses.replace(quick, epochs=2, global_batch_size=600, distortion=0.0)
