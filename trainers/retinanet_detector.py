@@ -25,9 +25,9 @@ Serves   serving_default   image                 [batch] string, PNG or JPEG of 
                         -> the same
 Measured digit_scenes: AP 0.811, AP50 0.965 on 500 test scenes, 7.9 minutes, 2 CPU
          cores; and AP 0.818 with the same weights since boxes are means, see
-         `_suppression.py`. tree_crowns, on 75 test trees: AP50 0.488, 12.1 minutes,
-         of which 10.0 in epochs; 0.485 and 0.405 in two earlier trainings of 7 epochs
-         with one view
+         `_suppression.py`. tree_crowns, on 75 test trees: AP50 0.514, 9.3 minutes,
+         of which 7.3 in epochs; 0.488 in an earlier training, 0.485 and 0.405 in two of
+         7 epochs with one view
 Run      make train MODEL=retinanet_detector
 """
 
