@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import importlib
+import os
 import pkgutil
 import signal
 from pathlib import Path
@@ -19,6 +20,21 @@ def pytest_configure() -> None:
     process that a test starts and interrupts.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+_ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+_given = os.environ.get(_ONEDNN)
+
+
+@pytest.fixture(autouse=True)
+def as_this_process_computes(monkeypatch):
+    """Has no test's `train.main` decide how the processes of later tests compute."""
+    if _given is None:
+        os.environ.pop(_ONEDNN, None)
+        monkeypatch.setenv(_ONEDNN, "")  # so that it is gone again after the test
+        monkeypatch.delenv(_ONEDNN)
+    else:
+        monkeypatch.setenv(_ONEDNN, _given)
 
 
 @pytest.fixture(scope="session")
