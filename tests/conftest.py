@@ -6,6 +6,7 @@ import importlib
 import os
 import pkgutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,18 +24,17 @@ def pytest_configure() -> None:
 
 
 _ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
-_given = os.environ.get(_ONEDNN)
 
 
 @pytest.fixture(autouse=True)
-def as_this_process_computes(monkeypatch):
+def as_this_process_computes() -> Iterator[None]:
     """Has no test's `train.main` decide how the processes of later tests compute."""
-    if _given is None:
+    given = os.environ.get(_ONEDNN)
+    yield
+    if given is None:
         os.environ.pop(_ONEDNN, None)
-        monkeypatch.setenv(_ONEDNN, "")  # so that it is gone again after the test
-        monkeypatch.delenv(_ONEDNN)
     else:
-        monkeypatch.setenv(_ONEDNN, _given)
+        os.environ[_ONEDNN] = given
 
 
 @pytest.fixture(scope="session")
