@@ -16,7 +16,8 @@ from pipelines import _worker_processes, train_workers
 from trainers import _catalog, _fit, _tf_config, mnist_classifier
 
 ROOT = pathlib.Path(__file__).parents[2]
-MODELS = [name for name in _catalog.model_names() if name != "word2vec_embedding"]
+GENSIM = "word2vec_embedding"
+MODELS = [name for name in _catalog.model_names() if name != GENSIM]
 # 600 tiny digits: ten steps of 60, of which each of two workers has 30.
 FIELDS = {
     "network": "dense",
@@ -51,13 +52,17 @@ def launch(folder, datasets_dir, model="mnist_classifier", more=(), **fields):
 
 
 def weights(folder, model="mnist_classifier"):
-    """The exported weights of the only version, by name."""
-    read = tf.train.load_checkpoint(str(folder / "models" / model / "1" / "variables"))
-    return {
-        name: read.get_tensor(name)
+    """The exported weights of the only version, as (shape, bytes) in sorted order.
+
+    Without their names: a SavedModel numbers what it captures anew each time.
+    """
+    variables = folder / "models" / model / "1" / "variables" / "variables"
+    read = tf.train.load_checkpoint(str(variables))
+    return sorted(
+        (read.get_tensor(name).shape, read.get_tensor(name).tobytes())
         for name, dtype in read.get_variable_to_dtype_map().items()
         if dtype.is_floating
-    }
+    )
 
 
 def content(folder, model="mnist_classifier"):
@@ -205,8 +210,7 @@ def test_a_killed_worker_ends_the_cluster_and_the_rerun_ends_as_if_nothing_had_h
     assert found["test"] == wanted["test"]
     kept = weights(uninterrupted)
     assert len(kept) >= 4
-    for name, value in weights(tmp_path).items():
-        np.testing.assert_array_equal(value, kept[name], err_msg=name)
+    assert weights(tmp_path) == kept
 
 
 @pytest.mark.slow
@@ -283,7 +287,11 @@ def test_every_model_trains_in_two_workers_as_in_one_process(
     module = _catalog.load_model(model)
     # Whatever is dropped is drawn anew for each replica.
     drops = [name for name in vars(module.SMOKE) if name.endswith("dropout")]
-    config = dataclasses.replace(module.SMOKE, **dict.fromkeys(drops, 0.0))
+    # Slowly: Adam at a high rate makes much of the last digit, which is another where
+    # a worker's part of a batch is added up by itself.
+    rate = module.SMOKE.learning_rate / 100
+    changed = dict.fromkeys(drops, 0.0) | {"learning_rate": rate}
+    config = dataclasses.replace(module.SMOKE, **changed)
     fields = {name: typed(value) for name, value in vars(config).items()}
     del fields["datasets_dir"]
     child = launch(tmp_path / "two", datasets_dir, model, **fields)
@@ -297,15 +305,47 @@ def test_every_model_trains_in_two_workers_as_in_one_process(
     one.run.close()
     found = content(tmp_path / "two", model)["history"]
     for curve in ("loss", "val_loss"):
-        np.testing.assert_allclose(found[curve], one.history[curve], rtol=1e-3)
+        np.testing.assert_allclose(found[curve], one.history[curve], rtol=1e-4)
 
 
 @pytest.mark.slow
-def test_what_gensim_trains_is_not_spread_and_says_so(datasets_dir, tmp_path):
-    child = launch(tmp_path, datasets_dir, "word2vec_embedding")
-    _, errors = child.communicate()
-    assert child.returncode == 2
-    assert "cannot be spread over devices or workers" in errors
+def test_what_gensim_trains_the_chief_trains_alone(datasets_dir, tmp_path):
+    module = _catalog.load_model(GENSIM)
+    fields = {name: typed(value) for name, value in vars(module.SMOKE).items()}
+    del fields["datasets_dir"]
+    child = launch(tmp_path / "two", datasets_dir, GENSIM, **fields)
+    output, errors = child.communicate()
+    assert child.returncode == 0, errors
+    assert "of 2 workers 1 stand by" in output
+
+    config = dataclasses.replace(module.SMOKE, datasets_dir=str(datasets_dir))
+    one = _fit.fit(module, config, runs=tmp_path / "one", strategy="mirrored")
+    one.run.close()
+    assert content(tmp_path / "two", GENSIM)["history"]["loss"] == one.history["loss"]
+    kept = tf.saved_model.load(tmp_path / "two" / "models" / GENSIM / "1")
+    words = module.make_examples(config)["embed"]["word"]
+    np.testing.assert_array_equal(
+        kept.signatures["embed"](word=tf.constant(words))["vector"],
+        one.signatures["embed"](tf.constant(words))["vector"],
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("asked", [0, 1], ids=["chief", "follower"])
+def test_a_signal_to_one_worker_ends_what_gensim_trains_on_all(
+    asked, datasets_dir, tmp_path
+):
+    fields = {"epochs": 50, "dimensions": 16, "min_count": 2}
+    child = launch(tmp_path, datasets_dir, GENSIM, **fields)
+    wait_for(child, "epoch 2/50")
+    os.kill(children(child)[asked], signal.SIGTERM)
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == os.EX_TEMPFAIL, errors
+
+    again = launch(tmp_path, datasets_dir, GENSIM, **fields)
+    output, errors = again.communicate()
+    assert again.returncode == 0, errors
+    assert "Going on with" in output
 
 
 @pytest.mark.gpu
