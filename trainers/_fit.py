@@ -111,8 +111,6 @@ def fit(
             training.
     """
     name = module.__name__.rpartition(".")[2]
-    if _learner.is_used(module):
-        _strategy.check_unspread(name, strategy)
     devices = _strategy.make_strategy(strategy, tpu)
     team = _workers.Team(devices)
     with team.noticing():

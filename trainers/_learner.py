@@ -10,6 +10,10 @@ The folder appears in one rename, so a killed run goes on at its last finished e
 at the one before where the newest folder is damaged. An epoch is not interrupted by
 SIGTERM, but is the last one then.
 There is no validation loss here, so the last epoch counts as the best.
+
+The libraries know no replicas. So a strategy of several devices changes nothing, and of
+several workers the chief trains, on its processor, while the others stand by: the model
+is the same under every strategy, and trained no faster.
 """
 
 import dataclasses
@@ -74,7 +78,7 @@ def is_used(module: types.ModuleType) -> bool:
 
 
 def train(training: Training) -> Progress:
-    """Brings the run to its last epoch and says how it went.
+    """Brings the run to its last epoch and says how it went; all workers call it.
 
     Raises:
         PreemptedError: The training is to end here; all is kept.
@@ -82,27 +86,50 @@ def train(training: Training) -> Progress:
         TrainingError: The loss became NaN, or files cannot be written.
     """
     module, config, run = training.module, training.config, training.run
+    team = training.team
     _flavour.seed(config.seed)
     learner: Learner = module.make_learner(config)
     answer = training.answer_of(module.make_signatures(learner.model, config))
-    progress = _restore(run.checkpoints, learner)
+    progress, _ = team.restored(lambda: (_restore(run.checkpoints, learner), None))
     if progress.epochs:
-        print(f"Going on with {run.path} after epoch {progress.epochs}", flush=True)
+        team.say(f"Going on with {run.path} after epoch {progress.epochs}")
+    elif team.size > 1:
+        team.say(
+            "The chief alone trains this model, for its library knows no replicas: "
+            f"of {team.size} workers {team.size - 1} stand by"
+        )
+    if not team.is_chief:
+        return _stand_by(training, progress)
     writer = tf.summary.create_file_writer(str(run.logs / "train"))
     while progress.epochs < config.epochs:
         began = time.monotonic()
         with training.preemption.held():
             curves, examples = learner.epoch(progress.epochs)
+            # Of the mean over all workers, of which the others have none.
+            loss = curves["loss"] * team.size
+            _, ends = team.step(loss, training.preemption.asked)
             _count(progress, curves, examples, time.monotonic() - began, config)
             progress.seconds += time.monotonic() - began
             _save(run.checkpoints, learner, progress)
-        if training.preemption.asked:
+        if ends or (training.preemption.asked and team.size == 1):
             training.preemption.obey(progress.where)
         result = module.evaluate(answer, config, "validation")
         _log(run, writer, learner, progress, result)
         line = _callbacks.line(progress, config.epochs, time.monotonic() - began)
         print(line, flush=True)
     writer.close()
+    return progress
+
+
+def _stand_by(training: Training, progress: Progress) -> Progress:
+    """Ends when the chief has, and for its reasons."""
+    config, preemption = training.config, training.preemption
+    while progress.epochs < config.epochs:
+        with preemption.held():
+            loss, ends = training.team.step(0.0, preemption.asked)
+            _count(progress, {"loss": loss}, 0, 0.0, config)
+        if ends:
+            preemption.obey(progress.where)
     return progress
 
 

@@ -58,26 +58,6 @@ def make_strategy(name: str, tpu: str | None = None) -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
-def check_unspread(model: str, name: str) -> None:
-    """Refuses to spread a model that another library trains, in one process.
-
-    Args:
-        model: Its name.
-        name: Of the strategy. `auto` will do, where there is no cluster.
-
-    Raises:
-        UsageError: It would be spread.
-    """
-    cluster = _tf_config.read() if name == "auto" else None
-    if name not in ("auto", "default") or (cluster and len(cluster.addresses) > 1):
-        asked = f"`{name}`" if name != "auto" else f"{len(cluster.addresses)} workers"
-        raise UsageError(
-            f"`{model}` is trained by a library that knows no replicas, so it cannot "
-            f"be spread over devices or workers. Expected the strategy `default`. "
-            f"Received: {asked}. Type: make train MODEL={model}"
-        )
-
-
 def _multi_worker_strategy(
     cluster: _tf_config.Cluster | None,
 ) -> tf.distribute.Strategy:

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from savedmodels.errors import UsageError
-from trainers import _fit, _strategy, _tf_config, word2vec_embedding
+from trainers import _strategy, _tf_config
 
 TWO = ["127.0.0.1:1", "127.0.0.1:2"]
 
@@ -60,20 +60,3 @@ def test_a_tpu_needs_an_address():
 def test_a_tpu_that_does_not_answer_is_one_clear_message():
     with pytest.raises(UsageError, match="no such TPU.*Received: `127.0.0.1:1`;"):
         _strategy.make_strategy("auto", tpu="127.0.0.1:1")
-
-
-@pytest.mark.parametrize("name", ["mirrored", "multi_worker", "tpu"])
-def test_what_another_library_trains_is_not_spread(name):
-    with pytest.raises(UsageError, match="`word2vec_embedding` is trained by a lib"):
-        _strategy.check_unspread("word2vec_embedding", name)
-
-
-def test_what_another_library_trains_is_not_spread_over_a_cluster(
-    monkeypatch, tmp_path
-):
-    monkeypatch.setenv("TF_CONFIG", _tf_config.written(TWO, 1))
-    with pytest.raises(UsageError, match="2 workers.*make train MODEL=word2vec"):
-        _fit.fit(word2vec_embedding, word2vec_embedding.SMOKE, runs=tmp_path)
-    assert not list(tmp_path.iterdir())
-    monkeypatch.delenv("TF_CONFIG")
-    _strategy.check_unspread("word2vec_embedding", "auto")
