@@ -65,31 +65,34 @@ def batches(
         largest: Most instances in one batch; None for 128, or 32 MiB of inputs if that
             is less.
     """
+    most = largest or AUTO_ROWS
     gathered: list[Row] = []
     size = 0
     for item in items:
         if isinstance(item, Refusal):
             yield item
             continue
-        if gathered and not _alike(gathered[0], item):
+        if gathered and not _alike(gathered[0].inputs, item.inputs):
             yield _stack(gathered)
             gathered, size = [], 0
         gathered.append(item)
-        size += size_of(item.inputs)
-        full = size >= AUTO_BYTES if largest is None else False
-        if full or len(gathered) >= (largest or AUTO_ROWS):
+        if largest is None:
+            size += size_of(item.inputs)
+        if len(gathered) >= most or size >= AUTO_BYTES:
             yield _stack(gathered)
             gathered, size = [], 0
     if gathered:
         yield _stack(gathered)
 
 
-def _alike(first: Row, other: Row) -> bool:
+def _alike(first: Inputs, other: Inputs) -> bool:
     """Whether two instances can lie in one array for each input."""
-    return first.inputs.keys() == other.inputs.keys() and all(
-        array.shape == other.inputs[alias].shape
-        for alias, array in first.inputs.items()
-    )
+    if first.keys() != other.keys():
+        return False
+    for alias, array in first.items():  # a loop: this is asked about every instance
+        if array.shape != other[alias].shape:
+            return False
+    return True
 
 
 def size_of(inputs: Inputs) -> int:

@@ -13,6 +13,8 @@ from serving.json_encode import nest
 from serving.servable import TensorInfo
 
 MAX_COLUMNS = 1000  # of one output; longer vectors are JSON text in one column
+# Made once: `json.dumps` would make one for each text that is not ASCII's.
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def json_rows(alias: str, array: np.ndarray) -> list[str]:
@@ -22,7 +24,13 @@ def json_rows(alias: str, array: np.ndarray) -> list[str]:
         alias: Its strings are base64 objects if it ends with `_bytes`.
         array: [instances, ...] numbers, booleans, or objects of bytes.
     """
-    return nest(_json_tokens(alias, array), array.shape, 1)
+    values = _as_json(array)
+    if values.dtype.kind == "f" and values.ndim > 1 and values.size:
+        from pipelines import _float_text  # it brings pyarrow
+
+        rows = _float_text.lists(values.reshape(-1, values.shape[-1]))
+        return nest(rows, values.shape[:-1], 1)
+    return nest(_json_tokens(alias, values), values.shape, 1)
 
 
 def column_names(alias: str, info: TensorInfo) -> list[str]:
@@ -45,7 +53,7 @@ def csv_rows(alias: str, array: np.ndarray, info: TensorInfo) -> list[list[str]]
     if array.dtype == object:
         tokens = [text(alias, value) for value in array.reshape(-1).tolist()]
     else:
-        tokens = _json_tokens(alias, array)
+        tokens = _json_tokens(alias, _as_json(array))
     size = 1 if size is None else size
     return [tokens[row * size : (row + 1) * size] for row in range(len(array))]
 
@@ -59,7 +67,7 @@ def csv_lines(rows: Iterable[Sequence[object]]) -> str:
 
 def json_text(value: object) -> str:
     """Returns anything as JSON."""
-    return json.dumps(value, ensure_ascii=False)
+    return str(value) if type(value) is int else _encode(value)
 
 
 def _columns(info: TensorInfo) -> int | None:
@@ -70,28 +78,32 @@ def _columns(info: TensorInfo) -> int | None:
     return size if size is not None and 1 < size <= MAX_COLUMNS else None
 
 
+def _as_json(array: np.ndarray) -> np.ndarray:
+    """Floats that JSON's readers do not know, as bfloat16, in the next wider dtype."""
+    known = array.dtype.kind in "biuOc" or array.dtype in (np.float32, np.float64)
+    return array if known else array.astype(np.float32)
+
+
 def _json_tokens(alias: str, array: np.ndarray) -> list[str]:
     values = array.reshape(-1)
     if values.dtype == object:
         return [_json_string(alias, value) for value in values.tolist()]
-    if values.dtype.kind in "biu":
-        return [json.dumps(value) for value in values.tolist()]
+    if values.dtype == bool:
+        return ["true" if value else "false" for value in values.tolist()]
+    if values.dtype.kind in "iu":
+        return [str(value) for value in values.tolist()]
     if values.dtype.kind == "c":
         return [f"[{value.real}, {value.imag}]" for value in values.tolist()]
-    if values.dtype not in (np.float32, np.float64):  # float16, bfloat16 and the like
-        values = values.astype(np.float32)
-    # numpy's texts have the fewest digits that read back as the same float32.
-    tokens: list[str] = values.astype(np.str_).tolist()
-    for index in np.flatnonzero(~np.isfinite(values)).tolist():
-        tokens[index] = json.dumps(float(values[index]))
-    return tokens
+    from pipelines import _float_text  # it brings pyarrow
+
+    return _float_text.tokens(values)
 
 
 def _json_string(alias: str, value: bytes) -> str:
     text = _utf8(alias, value)
     if text is None:
         return f'{{"b64": "{base64.b64encode(value).decode()}"}}'
-    return json.dumps(text, ensure_ascii=False)
+    return _encode(text)
 
 
 def text(alias: str, value: bytes) -> str:

@@ -113,11 +113,10 @@ def create(name: str, file: Writes, columns: Columns, header: bool) -> Format:
 class _JsonLines:
     def __init__(self, file: Writes, columns: Columns) -> None:
         self._file = file
-        self._names = [
-            _cells.json_text(name)
-            for name in (columns.key, *columns.carried, *columns.outputs)
-        ]
         self._outputs = columns.outputs
+        names = (columns.key, *columns.carried, *columns.outputs)
+        members = [_cells.json_text(name).replace("%", "%%") + ": %s" for name in names]
+        self._line = "{" + ", ".join(members) + "}\n"
 
     def write(
         self,
@@ -125,12 +124,12 @@ class _JsonLines:
         carried: Sequence[Sequence[Any]],
         outputs: Mapping[str, np.ndarray],
     ) -> None:
+        text = _cells.json_text
         columns = [_cells.json_rows(alias, outputs[alias]) for alias in self._outputs]
-        lines = []
-        for key, extra, *values in zip(keys, carried, *columns, strict=True):
-            cells = [_cells.json_text(key), *map(_cells.json_text, extra), *values]
-            named = zip(self._names, cells, strict=True)
-            lines.append("{" + ", ".join([f"{n}: {v}" for n, v in named]) + "}\n")
+        lines = [
+            self._line % (text(key), *map(text, extra), *values)
+            for key, extra, *values in zip(keys, carried, *columns, strict=True)
+        ]
         self._file.write("".join(lines).encode("utf-8", "surrogatepass"))
 
     def close(self) -> None:

@@ -1,8 +1,10 @@
 """How an encoded image, or a tf.Example, becomes the inputs of a signature."""
 
+import functools
 import io
 import math
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import PIL.Image
@@ -135,7 +137,7 @@ def from_example(serialized: bytes, signature: SignatureInfo, note: Note) -> Inp
     """
     if takes_examples(signature):
         return {EXAMPLES_ALIAS: np.array(serialized, dtype=object)}
-    return from_features(features(serialized), signature, note)
+    return _from_features(features(serialized), signature, note)
 
 
 def features(serialized: bytes) -> Mapping[str, feature_pb2.Feature]:
@@ -152,7 +154,7 @@ def features(serialized: bytes) -> Mapping[str, feature_pb2.Feature]:
     return found
 
 
-def from_features(
+def _from_features(
     features: Mapping[str, feature_pb2.Feature], signature: SignatureInfo, note: Note
 ) -> Inputs:
     """Returns one instance from the features of a tf.Example; see `from_example`."""
@@ -225,14 +227,24 @@ def from_raw(data: bytes, info: TensorInfo) -> np.ndarray | None:
         The instance; None where the bytes are not exactly as many as it takes, or are
         an encoded image.
     """
-    inner = (None,) if info.shape is None else info.shape[1:]
-    sizes = [size for size in inner if size is not None]
-    if (
-        not inner
-        or len(sizes) < len(inner)
-        or len(data) != math.prod(sizes) * info.dtype.itemsize
-    ):
+    raw = _raw(info.shape, info.dtype)
+    if raw is None or len(data) != raw.size or data.startswith(_ENCODED):
         return None
-    if data.startswith(_ENCODED) or info.dtype.kind not in "biuf":
+    return np.frombuffer(data, raw.dtype).reshape(raw.shape)
+
+
+class _Raw(NamedTuple):
+    """What the bytes of one instance hold."""
+
+    size: int
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+
+@functools.lru_cache(maxsize=256)
+def _raw(shape: tuple[int | None, ...] | None, dtype: np.dtype) -> _Raw | None:
+    """How an input's instances lie in bytes; None where that is not fixed."""
+    sizes = tuple(size for size in (shape or ())[1:] if size is not None)
+    if not sizes or len(sizes) + 1 < len(shape or ()) or dtype.kind not in "biuf":
         return None
-    return np.frombuffer(data, info.dtype.newbyteorder("<")).reshape(sizes)
+    return _Raw(math.prod(sizes) * dtype.itemsize, dtype.newbyteorder("<"), sizes)

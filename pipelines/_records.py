@@ -52,16 +52,12 @@ def _of_record(record: bytes, reading: Reading, whole: bool) -> Iterator[Item]:
 def _of_example(record: bytes, reading: Reading) -> Item:
     signature, wanted = reading.signature, reading.wanted
     try:
-        if _images.takes_examples(signature) and not wanted.names:
+        if not wanted.names:
             inputs = _images.from_example(record, signature, reading.note)
             return Instance(None, inputs)
         features = _images.features(record)
-        if wanted.names:
-            check_columns([*signature.inputs, *features], reading, sorted(features))
-        if _images.takes_examples(signature):
-            inputs = _images.from_example(record, signature, reading.note)
-        else:
-            inputs = _images.from_features(features, signature, reading.note)
+        check_columns([*signature.inputs, *features], reading, sorted(features))
+        inputs = _images.from_example(record, signature, reading.note)
         key = None if wanted.key is None else _value(features[wanted.key])
         carried = tuple(_value(features[name]) for name in wanted.columns)
         return Instance(key, inputs, carried)

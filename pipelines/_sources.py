@@ -11,7 +11,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipelines import _files, _inputs, _lines, _readers
 from pipelines._images import Note
@@ -25,8 +25,7 @@ STDIN = "-"
 PREVIEWED = 100  # instances looked at to tell a mismatch from a few bad ones
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One instance.
 
     Attributes:
