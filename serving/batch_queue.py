@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, cast
 
 from serving.batch_axis import Arrays
-from serving.batch_run import Result, Task, run_tasks
+from serving.batch_run import LoopAnswer, Result, Task, run_tasks
 from serving.batching_options import BatchingOptions
 from serving.errors import InvalidRequestError, UnavailableError
 from serving.run_threads import RunThreads
@@ -222,14 +222,14 @@ def _answer(tasks: Sequence[Task], results: Sequence[Result]) -> None:
     """Hands results over: those of an event loop all at once, in its own thread."""
     on_loops = collections.defaultdict[asyncio.AbstractEventLoop, list[int]](list)
     for place, task in enumerate(tasks):
-        if isinstance(task.answer, asyncio.Future):
+        if isinstance(task.answer, LoopAnswer):
             on_loops[task.answer.get_loop()].append(place)
     for loop, places in on_loops.items():
         _on_loop(loop, _settle, [(tasks[place], results[place]) for place in places])
     _settle(
         (task, result)
         for task, result in zip(tasks, results, strict=True)
-        if not isinstance(task.answer, asyncio.Future)
+        if not isinstance(task.answer, LoopAnswer)
     )
 
 

@@ -1,5 +1,7 @@
 """One batch: the requests that share it, joined, run and taken apart again."""
 
+import abc
+import asyncio
 import bisect
 import dataclasses
 import logging
@@ -32,6 +34,19 @@ class Answer(Protocol):
     def set_exception(self, exception: Exception, /) -> None:
         """Takes what went wrong."""
         ...
+
+
+class LoopAnswer(abc.ABC):
+    """An `Answer` that only the thread of its event loop may call."""
+
+    __slots__ = ()
+
+    @abc.abstractmethod
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """Returns the event loop."""
+
+
+LoopAnswer.register(asyncio.Future)
 
 
 @dataclasses.dataclass(slots=True, eq=False)

@@ -49,13 +49,7 @@ class ObservedPredictor:
         answer = await self._predictor.predict(
             spec, inputs, output_filter=output_filter, timeout_s=timeout_s
         )
-        if options := self._log.sampled(spec.name):
-            size = request_log_record.size(inputs)
-            size += request_log_record.size(answer.outputs)
-            make = functools.partial(
-                request_log_record.of_prediction, spec, inputs, output_filter, answer
-            )
-            self._log.offer(spec.name, options, size, make)
+        log_prediction(self._log, spec, inputs, output_filter, answer)
         return answer
 
     async def classify(
@@ -108,3 +102,20 @@ class ObservedPredictor:
         if options := self._log.sampled(spec.name):
             size = sum(map(len, examples))
             self._log.offer(spec.name, options, size, make)
+
+
+def log_prediction(
+    log: RequestLog,
+    spec: ModelSpec,
+    inputs: Mapping[str, np.ndarray],
+    output_filter: Sequence[str],
+    answer: Prediction,
+) -> None:
+    """Writes a request and its answer down, if it is one of those that are sampled."""
+    if options := log.sampled(spec.name):
+        size = request_log_record.size(inputs)
+        size += request_log_record.size(answer.outputs)
+        make = functools.partial(
+            request_log_record.of_prediction, spec, inputs, output_filter, answer
+        )
+        log.offer(spec.name, options, size, make)

@@ -14,13 +14,15 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = tuple[tuple[bytes, bytes], ...]  # names in lower case
 
 MAX_BODY_BYTES = 100_000_000  # TF Serving's limit on inflated gzip; here on both
 # What the listener says in a scope's `extensions` once all of a request is there.
 IS_COMPLETE: dict[str, dict[object, object]] = {"maaskit.request.complete": {}}
 _MIN_GZIP_BYTES = 1024  # below, the header eats what compression saves
-_LARGE_BYTES = 256 * 1024  # above, the event loop would wait for milliseconds
+LARGE_BYTES = 256 * 1024  # above, the event loop would wait for milliseconds
 _GZIP_WINDOW = zlib.MAX_WBITS | 16
+_VARY = b"Accept-Encoding"
 
 
 class ClientGoneError(Exception):
@@ -35,13 +37,13 @@ class Response:
         status: HTTP status.
         body: Bytes as the content type says.
         content_type: Value of that header.
-        headers: More headers, names in lower case.
+        headers: More headers.
     """
 
     status: int
     body: bytes
     content_type: bytes = b"application/json"
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    headers: Headers = ()
 
 
 def json_response(text: str, status: int = http.HTTPStatus.OK) -> Response:
@@ -58,7 +60,7 @@ def header(scope: Scope, name: bytes) -> str:
 
 async def off_loop(size: int, function: Callable[..., Any], *args: Any) -> Any:
     """Calls `function`, in a thread where `size` bytes would hold up the event loop."""
-    if size > _LARGE_BYTES:
+    if size > LARGE_BYTES:
         return await asyncio.to_thread(function, *args)
     return function(*args)
 
@@ -148,25 +150,55 @@ def accepts_gzip(scope: Scope) -> bool:
     return False
 
 
-async def send(scope: Scope, send: Send, response: Response) -> None:
-    """Sends `response`, as gzip where the client takes it and it is worth it."""
+def finished(response: Response, more: Headers = ()) -> Response:
+    """Returns a response with what every one of a server has.
+
+    Args:
+        response: What was answered.
+        more: Headers of all responses.
+    """
+    if response.status == http.HTTPStatus.GATEWAY_TIMEOUT:
+        # What is left of a late body would be taken for the next request.
+        more = (*more, (b"connection", b"close"))
+    headers = (*more, *response.headers)
+    return Response(response.status, response.body, response.content_type, headers)
+
+
+def is_worth_gzip(response: Response) -> bool:
+    """Whether a response is sent as gzip to clients that take it."""
+    return len(response.body) >= _MIN_GZIP_BYTES
+
+
+async def compressed(response: Response) -> Response:
+    """Returns a response as gzip."""
+    # Level 1: three quarters of the saving at a fraction of the time.
+    body = await off_loop(len(response.body), gzip.compress, response.body, 1)
+    headers = (*response.headers, (b"vary", _VARY), (b"content-encoding", b"gzip"))
+    return Response(response.status, body, response.content_type, headers)
+
+
+def head(response: Response) -> list[tuple[bytes, bytes]]:
+    """Returns all headers of a response."""
     body = response.body
     headers = [(b"content-type", response.content_type), *response.headers]
-    if len(body) >= _MIN_GZIP_BYTES:
-        headers.append((b"vary", b"Accept-Encoding"))
-        if accepts_gzip(scope):
-            # Level 1: three quarters of the saving at a fraction of the time.
-            body = await off_loop(len(body), gzip.compress, body, 1)
-            headers.append((b"content-encoding", b"gzip"))
-    headers.append((b"content-length", str(len(body)).encode()))
+    if is_worth_gzip(response) and (b"vary", _VARY) not in headers:
+        headers.append((b"vary", _VARY))
+    headers.append((b"content-length", b"%d" % len(body)))
+    return headers
+
+
+async def send(scope: Scope, send: Send, response: Response) -> None:
+    """Sends `response`, as gzip where the client takes it and it is worth it."""
+    if is_worth_gzip(response) and accepts_gzip(scope):
+        response = await compressed(response)
     await send(
         {
             "type": "http.response.start",
             "status": int(response.status),
-            "headers": headers,
+            "headers": head(response),
         }
     )
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": response.body})
 
 
 async def live(receive: Receive, send: Send) -> None:

@@ -2,6 +2,9 @@
 
 uvicorn bounds neither how long nor how large a request's head may be, and waits for
 ever for a client that takes no answer. Bodies are limited in `rest_http`.
+
+A call that `rest_direct` takes does not reach the application. To uvicorn it looks like
+one that does: later requests of its connection wait for it, and the drain does.
 """
 
 import asyncio
@@ -12,13 +15,14 @@ import http
 import logging
 import ssl
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from serving import json_encode, rest_http
-from serving.rest_http import App, Receive, Scope, Send
+from serving.rest_direct import RestCall, RestDirect
+from serving.rest_http import App, Receive, Response, Scope, Send
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +49,7 @@ def make_server(
     *,
     tls: ssl.SSLContext | None = None,
     limits: Limits | None = None,
+    direct: RestDirect | None = None,
 ) -> uvicorn.Server:
     """Returns a server that does not listen yet.
 
@@ -53,8 +58,9 @@ def make_server(
         drain_s: Seconds that requests in flight have once it is told to stop.
         tls: What encrypts it; None for plain text.
         limits: What a connection may take; None for the defaults.
+        direct: Answers what it can before the application is asked, if anything does.
     """
-    connection: Any = functools.partial(_Connection, limits or Limits())
+    connection: Any = functools.partial(_Connection, limits or Limits(), direct)
     return _Uvicorn(
         uvicorn.Config(
             app,
@@ -82,15 +88,47 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
+class _DirectCycle:
+    """Stands where uvicorn has a request and its response.
+
+    Attributes:
+        keep_alive: Whether the connection goes on after the answer.
+        accepts_gzip: Whether the answer may be compressed.
+        response_complete: Whether the answer was sent.
+        disconnected: Whether the client has gone.
+        more_body: Whether some of the request is still to come.
+        message_event: For uvicorn, which wakes an application.
+    """
+
+    more_body = False
+
+    def __init__(self, keep_alive: bool, accepts_gzip: bool) -> None:
+        self.keep_alive = keep_alive
+        self.accepts_gzip = accepts_gzip
+        self.response_complete = False
+        self.disconnected = False
+        self.message_event = self
+
+    def set(self) -> None:
+        """Wakes nobody."""
+
+
 class _Connection(HttpToolsProtocol):
     """Keeps to its limits; is not waited for unless its request is complete.
 
     A request whose client has gone is given up: where it waits, it is not run.
     """
 
-    def __init__(self, limits: Limits, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, limits: Limits, direct: RestDirect | None, *args: Any, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._limits = limits
+        self._direct = direct
+        self._held: list[bytes] | None = None  # body of a request that may be direct
+        self._call: RestCall | None = None
+        # Of the call. uvicorn's own is that of the newest request, which may wait.
+        self._direct_cycle = _DirectCycle(True, False)
         self._answer, self.app = self.app, self._run
         self._answering: asyncio.Task[None] | None = None
         self._is_between_requests = True  # or within a head
@@ -109,6 +147,10 @@ class _Connection(HttpToolsProtocol):
         super().connection_lost(exc)
         if self._answering is not None:
             self._answering.cancel()  # nobody will read it
+        if self._call is not None:
+            self._direct_cycle.disconnected = True
+            cast("set[Any]", self.tasks).discard(self._call)
+            self._call.drop()
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The application, for one request: those of a connection take turns."""
@@ -122,6 +164,8 @@ class _Connection(HttpToolsProtocol):
         if self._is_between_requests:
             self._head_bytes += len(data)
         super().data_received(data)
+        if self._held is not None:
+            self._pass_on()  # the rest of its body may take any time
         if not self._is_between_requests or not self._head_bytes:
             return
         if self._head_bytes > self._limits.head_bytes:
@@ -137,14 +181,103 @@ class _Connection(HttpToolsProtocol):
         self._is_between_requests = False
         self._head_bytes = 0
         self._be_patient()
-        super().on_headers_complete()
+        if self._direct is not None and self._may_be_direct():
+            self._held = []
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self._held is not None:
+            self._held.append(body)
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
-        super().on_message_complete()
-        # Nothing else writes there; read before `receive` is called for the first time.
-        self.scope["extensions"] = rest_http.IS_COMPLETE
+        if self._held is None or not self._start_direct(self._held):
+            self._pass_on()
+            super().on_message_complete()
+            # Nothing else writes there; read before `receive` is called first.
+            self.scope["extensions"] = rest_http.IS_COMPLETE
         self._is_between_requests = True
         self._be_patient()
+
+    def finish(self, call: RestCall, response: Response) -> None:
+        """Sends the answer to a direct call. See `rest_direct.Connection`."""
+        cycle, tasks = self._direct_cycle, cast("set[Any]", self.tasks)
+        tasks.discard(call)
+        if cycle.disconnected or self._direct is None:
+            return
+        response = rest_http.finished(response, self._direct.headers)
+        if cycle.accepts_gzip and rest_http.is_worth_gzip(response):
+            task = self.loop.create_task(self._finish_compressed(response))
+            task.add_done_callback(tasks.discard)
+            tasks.add(task)
+        else:
+            self._write(response)
+
+    def _may_be_direct(self) -> bool:
+        """Whether a request is of the kind that `rest_direct` looks at."""
+        cycle, parser = self.cycle, self.parser
+        return (
+            (cycle is None or cycle.response_complete)
+            and not self.pipeline
+            and not self.flow.write_paused
+            and parser.get_method() == b"POST"
+            and parser.get_http_version() == "1.1"
+            and not parser.should_upgrade()
+            and not self.expect_100_continue
+            and all(name != b"content-encoding" for name, _ in self.headers)
+        )
+
+    def _start_direct(self, held: list[bytes]) -> bool:
+        """Starts a direct call, if the request is plain."""
+        if self._direct is None:
+            return False
+        call = self._direct.take(self.url, b"".join(held), self)
+        if call is None:
+            return False
+        self._held = None
+        self._call = call
+        scope = cast("Scope", self.scope)
+        self._direct_cycle = _DirectCycle(
+            self.parser.should_keep_alive(), rest_http.accepts_gzip(scope)
+        )
+        self.cycle = cast("Any", self._direct_cycle)
+        # The drain waits for what is in it, or cancels it.
+        cast("set[Any]", self.tasks).add(call)
+        call.start()
+        return True
+
+    def _pass_on(self) -> None:
+        """Gives what was held back to the application."""
+        held, self._held = self._held, None
+        if held is None:
+            return
+        super().on_headers_complete()
+        for part in held:
+            super().on_body(part)
+
+    async def _finish_compressed(self, response: Response) -> None:
+        self._write(await rest_http.compressed(response))
+
+    def _write(self, response: Response) -> None:
+        """Sends the answer to a direct call, in one piece."""
+        cycle = self._direct_cycle
+        if cycle.disconnected:
+            return
+        headers = rest_http.head(response)
+        closes = (b"connection", b"close")
+        if not cycle.keep_alive and closes not in headers:
+            headers.append(closes)
+        lines = [STATUS_LINE[response.status]]
+        for name, value in (*self.server_state.default_headers, *headers):
+            lines += (name, b": ", value, b"\r\n")
+        self.transport.write(b"".join((*lines, b"\r\n", response.body)))
+        cycle.response_complete = True
+        self._call = None
+        if closes in headers:
+            self.transport.close()
+        self.on_response_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()

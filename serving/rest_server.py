@@ -18,7 +18,6 @@ is read at once (5 ms/MB); others are read element by element of their outermost
 
 import asyncio
 import http
-import logging
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -27,6 +26,7 @@ from serving import (
     json_encode,
     monitoring_config,
     rest_body,
+    rest_errors,
     rest_http,
     rest_overview,
     rest_paths,
@@ -36,16 +36,21 @@ from serving.errors import (
     DeadlineExceededError,
     InvalidRequestError,
     ServingError,
-    UnavailableError,
 )
 from serving.predictor import ModelSpec, Predictor
-from serving.rest_http import App, Receive, Response, Scope, Send, json_response
+from serving.rest_http import (
+    App,
+    Headers,
+    Receive,
+    Response,
+    Scope,
+    Send,
+    json_response,
+)
 from serving.rest_observed import observed
 from serving.rest_pages import Pages
 from serving.server_metrics import ServerMetrics
 from serving.v2_rest import V2
-
-logger = logging.getLogger(__name__)
 
 _CORS_HEADERS = (
     (b"access-control-allow-origin", b"*"),
@@ -89,7 +94,7 @@ def make_app(
     v2 = V2(predictor, ready, timeout_s)
     api = _Api(predictor, pages, v2, timeout_s)
     answer = observed(api.answer, counters)
-    headers = _CORS_HEADERS if cors else ()
+    more = headers(cors=cors)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -101,30 +106,18 @@ def make_app(
             response = await answer(scope, receive)
         except rest_http.ClientGoneError:
             return
-        except ServingError as error:
-            response = _error(error.http_status, str(error))
-        except asyncio.CancelledError:  # by uvicorn, where the drain takes too long
-            response = _error(
-                UnavailableError.http_status, "The server is shutting down."
-            )
-        except Exception:
-            logger.exception("Unexpected error while answering a REST request")
-            response = _error(
-                http.HTTPStatus.INTERNAL_SERVER_ERROR,
-                "Internal error, logged by the server.",
-            )
-        late = response.status == DeadlineExceededError.http_status
-        more = (*headers, *response.headers)
-        response = Response(
-            response.status,
-            response.body,
-            response.content_type,
-            # What is left of a late body would be taken for the next request.
-            (*more, (b"connection", b"close")) if late else more,
-        )
+        # Cancelled by uvicorn, where the drain takes too long.
+        except (Exception, asyncio.CancelledError) as error:
+            response = rest_errors.response(error)
+        response = rest_http.finished(response, more)
         await rest_http.send(scope, send, response)
 
     return app
+
+
+def headers(*, cors: bool) -> Headers:
+    """Returns the headers of every response; `cors` is as for `make_app`."""
+    return _CORS_HEADERS if cors else ()
 
 
 class _Api:
@@ -228,7 +221,3 @@ def _options(scope: Scope) -> Response:
     if re.match("https?://", rest_http.header(scope, b"origin")):
         return Response(http.HTTPStatus.OK, b"")
     raise InvalidRequestError("An OPTIONS request needs an Origin of http or https.")
-
-
-def _error(status: int, text: str) -> Response:
-    return json_response(json_encode.error(text), status)

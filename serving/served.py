@@ -21,6 +21,8 @@ from serving.observed_predictor import ObservedPredictor
 from serving.predictor import Predictor
 from serving.profiler_service import ProfilerService
 from serving.request_log import RequestLog
+from serving.rest_direct import RestDirect
+from serving.rest_http import Headers
 from serving.served_models import ServedModels
 from serving.server_metrics import ServerMetrics, gauges
 from serving.v2_service import InferenceService
@@ -38,6 +40,15 @@ class Served(Protocol):
 
         Raises:
             InvalidRequestError: No engine can do what the options ask for.
+        """
+        ...
+
+    def rest_direct(self, timeout_s: float, headers: Headers) -> RestDirect | None:
+        """Returns what answers plain REST calls before the application does, if any.
+
+        Args:
+            timeout_s: Seconds that an answer may take.
+            headers: Of every response.
         """
         ...
 
@@ -136,6 +147,16 @@ class Embedded:
         )
         direct = DirectPredict(*observed, as_content=as_content)
         return grpc_engine.choose(server, self._options.grpc, direct)
+
+    def rest_direct(self, timeout_s: float, headers: Headers) -> RestDirect:
+        """Returns what answers plain REST calls."""
+        return RestDirect(
+            self._embedded,
+            self._counters,
+            self._log,
+            timeout_s=timeout_s,
+            headers=headers,
+        )
 
     def start(self) -> None:
         """Begins to load. Needs a running event loop."""

@@ -105,7 +105,13 @@ class Server:
             counters=self._served.counters,
         )
         rest = rest_listener.make_server(
-            app, self._options.drain_s, tls=self._rest_tls()
+            app,
+            self._options.drain_s,
+            tls=self._rest_tls(),
+            direct=self._served.rest_direct(
+                self._options.rest_api_timeout_s,
+                rest_server.headers(cors=self._options.rest_api_enable_cors_support),
+            ),
         )
         rest_sockets = await self._listen()
         self._served.start()

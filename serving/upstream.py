@@ -19,6 +19,7 @@ from serving.grpc_options import GrpcOptions
 from serving.grpc_server import GrpcServer
 from serving.native_server import NativeServer
 from serving.predictor import Predictor
+from serving.rest_http import Headers
 from serving.server_metrics import ServerMetrics
 from serving.upstream_calls import Forwarded, Metadata
 from serving.upstream_health import HealthOptions
@@ -76,6 +77,10 @@ class Upstream:
         )
         direct = DirectForward(self._pool)
         return grpc_engine.choose(server, self._grpc_options, direct)
+
+    def rest_direct(self, timeout_s: float, headers: Headers) -> None:
+        """Returns nothing: every REST call becomes one by gRPC."""
+        del timeout_s, headers
 
     def start(self) -> None:
         """Begins to probe the servers."""
