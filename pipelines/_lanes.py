@@ -11,6 +11,7 @@ import os
 import queue
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from multiprocessing import connection
 from typing import Any
@@ -26,6 +27,7 @@ from serving.errors import ServingError
 Numbered = tuple[int, Shard]
 Done = Callable[[dict[str, Any]], None]
 
+_TOLD_EVERY_S = 0.1
 _IN_TURN = 0  # no threads for a shard that has a core for itself: see `answers`
 
 
@@ -60,13 +62,14 @@ def in_threads(
         waiting.put(item)
     told: queue.SimpleQueue[Any] = queue.SimpleQueue()
     stopped = threading.Event()
-    teller = _Teller(told.put, stopped)
 
     def lane() -> None:
+        teller = _Teller(told.put, stopped)
         try:
             while not stopped.is_set():
                 number, spans = waiting.get_nowait()
                 manifest = _shard.score(job, number, spans, runs, teller, threads=1)
+                teller.flush()
                 told.put(("done", manifest))
         except queue.Empty:
             told.put(("ended", None))
@@ -178,11 +181,23 @@ class _Teller(Listener):
         self._tell = tell
         self._stopped = stopped
         self._noted: set[str] = set()
+        self._rows = 0  # that nobody was told of yet
+        self._told = time.monotonic()
 
     def scored(self, rows: int) -> None:
         if self._stopped is not None and self._stopped.is_set():
             raise MaaskitError("Another shard failed.")
-        self._tell(("scored", rows))
+        self._rows += rows
+        # Whoever listens would take the core that scores, if woken for each batch.
+        if time.monotonic() - self._told >= _TOLD_EVERY_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Tells the rest."""
+        self._told = time.monotonic()
+        if self._rows:
+            self._tell(("scored", self._rows))
+        self._rows = 0
 
     def refused(self, refusal: Refusal) -> None:
         self._tell(("refused", refusal))
@@ -209,6 +224,7 @@ def _work(pipe: connection.Connection, job: Job) -> None:
                 return
             number, spans = item
             manifest = _shard.score(job, number, spans, runs, teller, _IN_TURN)
+            teller.flush()
             pipe.send(("done", manifest))
     except ConnectionError:
         return  # the parent has gone

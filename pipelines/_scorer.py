@@ -8,13 +8,13 @@ sides and compared before the file appears.
 import collections
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent import futures
 from typing import Protocol
 
 import numpy as np
 
-from pipelines._batches import Batch, ahead, batches
+from pipelines._batches import Batch, ahead, batches, size_of
 from pipelines._inputs import Inputs
 from pipelines._outputs import ScoresFile
 from pipelines._sources import Refusal, Row
@@ -23,6 +23,9 @@ from savedmodels.errors import MaaskitError
 from serving.errors import ServingError
 
 _MOST_THREADS = 8  # beyond that one reader cannot keep them busy
+# The fastest batches of a model may be of a few rows: writing takes more of them.
+_WRITTEN_ROWS = 256
+_WRITTEN_BYTES = 4 * 2**20  # of inputs, which wait as long
 
 
 class Runs(Protocol):
@@ -106,6 +109,58 @@ def _part(batch: Batch, rows: slice) -> Batch:
     return Batch(batch.rows[rows], inputs)
 
 
+def _joined(answered: Iterable[Answer | Refusal]) -> Iterator[Answer | Refusal]:
+    """Yields answers to several batches as one, where they are small and alike."""
+    waiting: list[Answer] = []
+    rows = size = 0
+    for item in answered:
+        if isinstance(item, Refusal):
+            yield item
+            continue
+        if waiting and not _alike(waiting[0], item):
+            yield _one(waiting)
+            waiting, rows, size = [], 0, 0
+        waiting.append(item)
+        rows += len(item.batch.rows)
+        size += size_of(item.batch.inputs)
+        if rows >= _WRITTEN_ROWS or size >= _WRITTEN_BYTES:
+            yield _one(waiting)
+            waiting, rows, size = [], 0, 0
+    if waiting:
+        yield _one(waiting)
+
+
+def _alike(one: Answer, other: Answer) -> bool:
+    """Whether two answers differ in their number of instances alone."""
+    return _inner_shapes(one) == _inner_shapes(other) is not None
+
+
+def _inner_shapes(answer: Answer) -> list[tuple[str, tuple[int, ...]]] | None:
+    """What every instance has; None where an array has not one entry for each."""
+    arrays = [*answer.batch.inputs.items(), *answer.outputs.items()]
+    rows = (len(answer.batch.rows),)
+    if any(array.shape[:1] != rows for _, array in arrays):
+        return None  # to be refused by itself, when it is written
+    return [(alias, array.shape[1:]) for alias, array in arrays]
+
+
+def _one(answers: list[Answer]) -> Answer:
+    if len(answers) == 1:
+        return answers[0]
+    rows = [row for answer in answers for row in answer.batch.rows]
+    inputs = _concatenated([answer.batch.inputs for answer in answers])
+    return Answer(
+        Batch(rows, inputs), _concatenated([answer.outputs for answer in answers])
+    )
+
+
+def _concatenated(several: Sequence[Inputs]) -> Inputs:
+    return {
+        alias: np.concatenate([arrays[alias] for arrays in several])
+        for alias in several[0]
+    }
+
+
 class Listener:
     """Is told how far a run is; this one does not care."""
 
@@ -150,7 +205,7 @@ def score(
     """
     read = _Counted(items)
     made = batches(read, largest)
-    for answer in answers(servable, signature_name, made, threads):
+    for answer in _joined(answers(servable, signature_name, made, threads)):
         if isinstance(answer, Refusal):
             output.refuse(answer)
             listener.refused(answer)

@@ -163,3 +163,36 @@ def test_reading_stays_a_few_batches_ahead_of_a_slow_reader_of_answers():
     threading.Event().wait(0.3)
     assert len(made) <= 5
     ahead.close()
+
+
+def test_small_batches_are_written_together_and_others_apart(tmp_path, monkeypatch):
+    written: list[int] = []
+    write = ScoresFile.write
+    monkeypatch.setattr(
+        ScoresFile,
+        "write",
+        lambda file, keys, *more: [written.append(len(keys)), write(file, keys, *more)],
+    )
+    wide = [row([1.0, 2.0, 3.0], i) for i in range(600, 603)]
+    items = [row([1.0, float(i)], i) for i in range(100, 600)] + wide
+    score(tmp_path / "s.jsonl", items)
+    assert written == [256, 244, 3]
+    lines = [json.loads(line) for line in open(tmp_path / "s.jsonl")]
+    assert [line["key"] for line in lines] == list(range(100, 603))
+    assert lines[1] == {"key": 101, "y": 102.0}
+
+
+def test_outputs_that_lose_rows_are_never_joined_with_others(tmp_path):
+    class Losing(Sum):
+        """Gives three answers to four instances, and then five."""
+
+        def run(self, name, inputs):
+            self.counts = getattr(self, "counts", [3, 5, 4])
+            wrong = np.zeros(self.counts.pop(0), np.float32)
+            return {"y": wrong}
+
+    items = [row(1.0, i) for i in range(12)]
+    path = tmp_path / "s.jsonl"
+    with ScoresFile(path, _outputs.columns(X), errors_path(path)) as output:
+        with pytest.raises(MaaskitError, match="batch of 4. Received: shape"):
+            _scorer.score(Losing(), "", items, output, _scorer.Listener(), 4, threads=1)
