@@ -191,7 +191,9 @@ class _TFRecord:
                 _set(example, name, value if isinstance(value, list) else [value])
             for alias in self._columns.outputs:
                 _set(example, alias, outputs[alias][row].reshape(-1).tolist())
-            records.append(tfrecord.framed(example.SerializeToString()))
+            # The same rows are the same bytes: the order of a map is otherwise chance.
+            data = example.SerializeToString(deterministic=True)
+            records.append(tfrecord.framed(data))
         self._file.write(b"".join(records))
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from pipelines import _formats, _outputs
 from pipelines._atomic import AtomicFile
 from pipelines._outputs import ScoresFile
 from pipelines._sources import Refusal
+from savedmodels import tfrecord
 from savedmodels.errors import MaaskitError, UsageError
 from serving.servable import SignatureInfo
 
@@ -260,3 +261,21 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch):
         file.write(b"x" * 100_000)
     file.discard()
     assert os.listdir(tmp_path) == []
+
+
+def test_the_same_rows_are_the_same_tfrecords_in_every_process(tmp_path):
+    path = write(
+        tmp_path / "s.tfrecord",
+        CLASSIFIER,
+        (
+            [1, 2] * 20,
+            {alias: np.concatenate([array] * 20) for alias, array in SCORES.items()},
+        ),
+    )
+    with path.open("rb") as file:
+        records = [record for record in tfrecord.read(file) if record]
+    assert len(records) == 40
+    # They lie in a map, which protobuf writes in any order unless it is told not to.
+    names = [b"class_id", b"key", b"scores"]
+    places = [[record.index(name) for name in names] for record in records]
+    assert all(found == sorted(found) for found in places)
