@@ -139,14 +139,18 @@ class DirectCall:
         "_call_id",
         "_checked",
         "_data",
+        "_deadline",
         "_direct",
         "_once",
+        "_since",
         "_sink",
         "_task",
         "_version",
     )
 
-    _task: Task
+    _deadline: float | None
+    _since: float
+    _task: Task | None
 
     def __init__(
         self,
@@ -169,18 +173,24 @@ class DirectCall:
     def prepare(self, inputs: Arrays, now: float, timeout_s: float | None) -> None:
         """Takes the inputs, and the time that it came and has."""
         rows, shapes = self._checked.rows, self._checked.shapes
-        deadline = None if timeout_s is None else now + timeout_s
-        self._task = Task(inputs, rows, shapes, self, deadline, now)
+        self._since = now
+        self._deadline = None if timeout_s is None else now + timeout_s
+        self._task = Task(inputs, rows, shapes, self, self._deadline, now)
 
     def start(self) -> None:
         """Gets into the queue; the caller is about to help to run it."""
         queue = self._checked.batcher.queue
+        # The task has the call. If that had the task too, only the collector would free
+        # the inputs, which it does not see the size of: gigabytes may wait for it.
+        task, self._task = self._task, None
+        if task is None:
+            raise RuntimeError("A call starts once.")
         try:
-            queue.admit(self._task.rows)
+            queue.admit(task.rows)
         except ServingError as error:
             self.set_exception(error)
             return
-        queue.put(self._task)
+        queue.put(task)
 
     def done(self) -> bool:
         """Whether it has ended."""
@@ -199,8 +209,7 @@ class DirectCall:
     def cancel(self) -> None:
         """Takes note that the client has gone, or its time is up."""
         if self._is_first():
-            deadline = self._task.deadline
-            late = deadline is not None and time.monotonic() >= deadline
+            late = self._deadline is not None and time.monotonic() >= self._deadline
             status = "DEADLINE_EXCEEDED" if late else "CANCELLED"
             self._end(
                 lambda: self._direct.metrics.ended(self._checked.spec.name, status)
@@ -221,7 +230,7 @@ class DirectCall:
     def _answer(self, outputs: Arrays) -> None:
         direct, checked = self._direct, self._checked
         model = checked.spec.name
-        direct.metrics.ran(model, _API, time.monotonic() - self._task.since)
+        direct.metrics.ran(model, _API, time.monotonic() - self._since)
         data = predict_answer.serialized(
             model,
             self._version.number,
@@ -233,7 +242,7 @@ class DirectCall:
             size = len(self._data) + len(data)
             make = functools.partial(_record, self._data, data)
             direct.log.offer(model, options, size, make)
-        seconds = time.monotonic() - self._task.since
+        seconds = time.monotonic() - self._since
         direct.metrics.answered(model, _API, _ENTRYPOINT, seconds)
         self._sink.answer(self._call_id, data)
 

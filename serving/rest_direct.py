@@ -20,7 +20,7 @@ from serving import (
     rest_http,
     rest_paths,
 )
-from serving.batch_axis import Arrays
+from serving.batch_axis import Arrays, Shapes
 from serving.batch_queue import BatchQueue
 from serving.batch_run import LoopAnswer, Task
 from serving.embedded import EmbeddedPredictor
@@ -125,8 +125,7 @@ class RestDirect:
         if not batcher.starts_at_once(shapes, rows):
             return None
         call = RestCall(self, connection, spec, name, version, in_rows, batcher.queue)
-        deadline = began + self.timeout_s
-        call.task = Task(inputs, rows, shapes, call, deadline, began)
+        call.prepare(inputs, rows, shapes, began)
         return call
 
 
@@ -138,17 +137,21 @@ class RestCall(LoopAnswer):
         "_direct",
         "_done",
         "_in_rows",
+        "_inputs",
         "_late",
         "_loop",
         "_name",
         "_queue",
+        "_since",
         "_spec",
+        "_task",
         "_version",
         "_writing",
-        "task",
     )
 
-    task: Task
+    _inputs: Arrays
+    _since: float
+    _task: Task | None
 
     def __init__(
         self,
@@ -160,7 +163,7 @@ class RestCall(LoopAnswer):
         in_rows: bool,
         queue: BatchQueue,
     ) -> None:
-        """Makes a call, which is to be given its task.
+        """Makes a call, which is to be prepared.
 
         Args:
             direct: Has what all calls share.
@@ -183,15 +186,27 @@ class RestCall(LoopAnswer):
         self._late = self._loop.call_later(direct.timeout_s, self._on_late)
         self._writing: asyncio.Task[None] | None = None
 
+    def prepare(
+        self, inputs: Arrays, rows: int, shapes: Shapes | None, now: float
+    ) -> None:
+        """Takes the inputs, as `Batcher.measure` has them, and the time it came."""
+        self._inputs, self._since = inputs, now
+        deadline = now + self._direct.timeout_s
+        self._task = Task(inputs, rows, shapes, self, deadline, now)
+
     def start(self) -> None:
         """Gets into the queue."""
+        # As in `DirectCall`: the task has the call, which must not have the task.
+        task, self._task = self._task, None
+        if task is None:
+            raise RuntimeError("A call starts once.")
         try:
-            self._queue.admit(self.task.rows)
+            self._queue.admit(task.rows)
         except ServingError as error:
             self.set_exception(error)
             return
         threads = self._direct.embedded.threads
-        if self._queue.put(self.task):
+        if self._queue.put(task):
             # What else comes in this turn of the event loop shares the batch,
             self._loop.call_soon(threads.wake)
         if self._queue.waiting >= _ENOUGH_TO_RUN and threads.wants_help():
@@ -214,7 +229,7 @@ class RestCall(LoopAnswer):
             return
         now = time.monotonic()
         metrics, model = self._direct.metrics, self._spec.name
-        metrics.ran(model, "Predict", now - self.task.since)
+        metrics.ran(model, "Predict", now - self._since)
         size = _BYTES_OF_A_NUMBER * sum(array.size for array in result.values())
         if size > rest_http.LARGE_BYTES:
             self._writing = self._loop.create_task(self._answer_later(result, size))
@@ -264,8 +279,8 @@ class RestCall(LoopAnswer):
     def _answer(self, outputs: Arrays, text: str) -> None:
         spec, log = self._spec, self._direct.log
         answer = Prediction(outputs, self._version.number, self._name)
-        observed_predictor.log_prediction(log, spec, self.task.inputs, (), answer)
-        seconds = time.monotonic() - self.task.since
+        observed_predictor.log_prediction(log, spec, self._inputs, (), answer)
+        seconds = time.monotonic() - self._since
         self._direct.metrics.answered(spec.name, "predict", "REST", seconds)
         self._end(None)
         self._connection.finish(self, rest_http.json_response(text))

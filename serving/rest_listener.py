@@ -88,6 +88,16 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
+class _Nobody:
+    """Stands where uvicorn has an event that wakes an application."""
+
+    def set(self) -> None:
+        """Wakes nobody."""
+
+
+_NOBODY = _Nobody()
+
+
 class _DirectCycle:
     """Stands where uvicorn has a request and its response.
 
@@ -107,10 +117,7 @@ class _DirectCycle:
         self.accepts_gzip = accepts_gzip
         self.response_complete = False
         self.disconnected = False
-        self.message_event = self
-
-    def set(self) -> None:
-        """Wakes nobody."""
+        self.message_event = _NOBODY
 
 
 class _Connection(HttpToolsProtocol):
@@ -151,6 +158,7 @@ class _Connection(HttpToolsProtocol):
             self._direct_cycle.disconnected = True
             cast("set[Any]", self.tasks).discard(self._call)
             self._call.drop()
+            self._call = None
 
     async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The application, for one request: those of a connection take turns."""

@@ -1,6 +1,7 @@
 """Predict calls that wait: let go of when their time is up, and held up by nobody."""
 
 import contextlib
+import gc
 import threading
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from grpc_running import ENGINES, refusal, running
 from server_process import soon
 
+from serving.batch_run import Task
 from serving.batching_options import BatchingOptions
 from serving.embedded import EmbeddedPredictor
 from serving.loaded_version import EmbeddedOptions
@@ -108,3 +110,37 @@ def test_a_slow_batch_does_not_hold_up_other_calls(server, threads):
     with Gate().running(server.predictor.threads):
         for _ in range(5):
             server.prediction.Predict(server.digits, timeout=20)
+
+
+@contextlib.contextmanager
+def no_collector():
+    """Objects go with their last reference, or stay."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def tasks():
+    """Requests that are somewhere in memory, with their inputs."""
+    return sum(type(thing) is Task for thing in gc.get_objects())
+
+
+@pytest.mark.parametrize("server", ["native"], indirect=True)
+def test_what_a_call_brought_goes_with_the_call(server):
+    """A full collection is seldom, and does not see the size of what it would free."""
+    with no_collector():
+        before = tasks()
+        for _ in range(10):
+            server.prediction.Predict(server.digits)
+        with Gate().running(server.predictor.threads):
+            calls = [server.prediction.Predict.future(server.digits) for _ in range(10)]
+            soon(lambda: in_use(server) == 10)
+            for call in calls:
+                call.cancel()
+            soon(lambda: in_use(server) == 0)
+        server.prediction.Predict(server.digits)
+        # The last one may be held by a thread until its next.
+        soon(lambda: tasks() <= before + 1)

@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 from server_process import soon
-from test_direct_predict import Gate
+from test_direct_predict import Gate, no_collector, tasks
 
 from savedmodels import tfrecord
 from savedmodels.protos import prediction_log_pb2
@@ -285,3 +285,20 @@ def test_calls_are_counted_and_logged(digits_litert, tmp_path):
     logs = [prediction_log_pb2.PredictionLog.FromString(record) for record in records]
     assert len(logs) == 3
     assert {log.predict_log.request.model_spec.name for log in logs} == {"digits"}
+
+
+def test_what_a_call_brought_goes_with_the_call(digits_litert):
+    with listening(digits_litert) as server, no_collector():
+        before = tasks()
+        with server.connect() as client:
+            for _ in range(10):
+                client.sendall(raw(ROWS))
+                assert answer(client)[0] == 200
+        with Gate().running(server.predictor.threads):
+            for _ in range(10):
+                with server.connect() as client:
+                    client.sendall(raw(ROWS))
+                    soon(lambda: server.in_use() == 1)
+                soon(lambda: server.in_use() == 0)
+        assert answers(server, raw(ROWS))[0] == 200
+        soon(lambda: tasks() <= before + 1)
