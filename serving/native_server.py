@@ -10,6 +10,7 @@ behind it, over a Unix socket; so does a method that nobody has.
 """
 
 import asyncio
+import functools
 import logging
 import pathlib
 import tempfile
@@ -215,7 +216,13 @@ class NativeServer:
                     task.cancel()
                 continue
             call = self._call(call_id, self._paths[method], data, details)
-            self._tasks[call_id] = self._loop.create_task(call)
+            task = self._loop.create_task(call)
+            self._tasks[call_id] = task
+            # Not in the task: one that is cancelled at once never begins.
+            task.add_done_callback(functools.partial(self._forget, call_id))
+
+    def _forget(self, call_id: int, _: asyncio.Task[None]) -> None:
+        self._tasks.pop(call_id, None)
 
     async def _call(
         self, call_id: int, path: str, data: bytes, details: CallDetails
@@ -237,5 +244,3 @@ class NativeServer:
         except Exception:
             logger.exception("Unexpected error while answering %s", path)
             self.refuse(call_id, ServingError(BUG))
-        finally:
-            del self._tasks[call_id]

@@ -9,6 +9,7 @@ import pytest
 from grpc_running import ENGINES, refusal, running
 from server_process import soon
 
+from serving import direct_predict, native_server
 from serving.batch_run import Task
 from serving.batching_options import BatchingOptions
 from serving.embedded import EmbeddedPredictor
@@ -144,3 +145,26 @@ def test_what_a_call_brought_goes_with_the_call(server):
         server.prediction.Predict(server.digits)
         # The last one may be held by a thread until its next.
         soon(lambda: tasks() <= before + 1)
+
+
+@pytest.mark.parametrize("server", ["native"], indirect=True)
+def test_a_call_that_is_cancelled_before_it_begins_is_forgotten(server, request_for):
+    """Of the event loop, which begins and cancels what comes together in one turn."""
+    native = server.server
+    large = request_for("digits", image=np.zeros((200, 28, 28, 1), np.uint8))
+    data = large.SerializeToString()
+    method = native._paths.index(direct_predict.PATH)
+    details = ((), None, 30.0)
+    events = [(0, 10**9, method, data, None, details)]
+    events.append((native_server.EVENT_CANCEL, 10**9, method, b"", None, details))
+
+    async def come():
+        native._begin(events)
+
+    server.run(come())
+    soon(lambda: not native._tasks)
+    for _ in range(20):
+        server.prediction.Predict.future(large).cancel()
+    soon(lambda: not native._tasks)
+    assert server.prediction.Predict(large).outputs
+    soon(lambda: not native._tasks)
