@@ -1,5 +1,6 @@
 """Floats are written with the fewest digits that read back as the same value."""
 
+import decimal
 import json
 
 import numpy as np
@@ -13,6 +14,11 @@ def some(dtype):
     data = np.random.default_rng(0).bytes(20_000 * np.dtype(dtype).itemsize)
     values = np.frombuffer(data, dtype)
     return values[np.isfinite(values)]
+
+
+def digits(text):
+    """The digits of a number, without zeros at either end."""
+    return decimal.Decimal(text).normalize().as_tuple().digits
 
 
 @pytest.mark.parametrize(
@@ -30,6 +36,7 @@ def test_no_text_has_more_digits_than_numpy_needs():
         _float_text.tokens(values), values.astype(np.str_).tolist(), strict=True
     ):
         assert float(text) == float(wanted)
+        assert digits(text) == digits(wanted)
 
 
 @pytest.mark.parametrize(
