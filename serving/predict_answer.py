@@ -12,6 +12,7 @@ import numpy as np
 
 from savedmodels.protos import predict_pb2, tensor_pb2
 from serving import tensor_codec
+from serving.wire_format import varint
 
 _FLOAT, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 _INT64 = np.dtype(np.int64)
@@ -89,20 +90,12 @@ def _tensor_head(
     for length in shape:
         proto.tensor_shape.dim.add(size=length)
     head = bytes(proto.SerializeToString())
-    return head + bytes([field << 3 | 2]) + _varint(size)
+    return head + bytes([field << 3 | 2]) + varint(size)
 
 
 @functools.lru_cache(maxsize=1024)
 def _entry_head(alias: str, size: int) -> bytes:
     """What stands before the TensorProto in an entry of `outputs`."""
     name = alias.encode()
-    key = _KEY + _varint(len(name)) + name + _VALUE + _varint(size)
-    return _OUTPUTS + _varint(len(key) + size) + key
-
-
-def _varint(number: int) -> bytes:
-    octets = []
-    while number >= 0x80:
-        octets.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*octets, number])
+    key = _KEY + varint(len(name)) + name + _VALUE + varint(size)
+    return _OUTPUTS + varint(len(key) + size) + key

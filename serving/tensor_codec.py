@@ -13,6 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from savedmodels.protos import tensor_pb2, types_pb2
+from serving import wire_format
 from serving.errors import UnimplementedError
 
 # Per dtype its numpy equal and the field of TensorProto that holds its values.
@@ -46,6 +47,8 @@ _BY_ENUM: dict[int, tuple[np.dtype, str]] = {
 }
 _BITS = {"half_val": np.uint16}
 _PARTS = {"scomplex_val": np.float32, "dcomplex_val": np.float64}
+# What the fields hold on the wire, where it is not what they stand for.
+_WIRE = {"int_val": np.int32, "half_val": np.int32, **_PARTS}
 
 # A few bytes may ask for a tensor of any size, so its size has a limit: protobuf's own.
 _MAX_BYTES = 2**31 - 1
@@ -105,7 +108,7 @@ def decode(proto: tensor_pb2.TensorProto) -> np.ndarray:
         return np.zeros(shape, dtype)
     if proto.tensor_content:
         return _from_content(proto.tensor_content, dtype, count).reshape(shape)
-    return _from_values(getattr(proto, field), dtype, field, count).reshape(shape)
+    return _from_values(proto, dtype, field, count).reshape(shape)
 
 
 def encode(array: np.ndarray, *, as_content: bool = False) -> tensor_pb2.TensorProto:
@@ -172,18 +175,12 @@ def _strings_from_content(content: bytes, count: int) -> np.ndarray:
     lengths, position = [], 0
     if count > len(content):
         raise TensorParseError(f"tensor_content is too short for {count} strings")
-    for _ in range(count):
-        length = shift = 0
-        while True:
-            if position >= len(content) or shift > 28:
-                raise TensorParseError("tensor_content holds a broken string length")
-            byte = content[position]
-            position += 1
-            length |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                break
-        lengths.append(length)
+    try:
+        for _ in range(count):
+            length, position = wire_format.read_varint(content, position)
+            lengths.append(length)
+    except ValueError:
+        raise TensorParseError("tensor_content holds a broken string length") from None
     if position + sum(lengths) != len(content):
         raise TensorParseError("tensor_content does not end with its last string")
     strings = np.empty(count, np.object_)
@@ -193,19 +190,23 @@ def _strings_from_content(content: bytes, count: int) -> np.ndarray:
     return strings
 
 
-def _from_values(values: Any, dtype: np.dtype, field: str, count: int) -> np.ndarray:
-    if field in _PARTS:
-        if len(values) % 2:
-            raise TensorParseError(f"{field} holds half a number")
-        flat = np.array(values, _PARTS[field]).view(dtype)
-    elif field in _BITS:
-        flat = np.array(values, np.int64).astype(_BITS[field]).view(dtype)
-    elif field == "int_val" and dtype != np.int32:
-        # int32 on the wire: TensorFlow keeps the low bits, numpy would refuse.
-        flat = np.array(values, np.int32).astype(dtype)
+def _from_values(
+    proto: tensor_pb2.TensorProto, dtype: np.dtype, field: str, count: int
+) -> np.ndarray:
+    if field == "string_val":
+        flat = np.empty(len(proto.string_val), dtype)
+        flat[:] = proto.string_val
     else:
-        flat = np.empty(len(values), dtype)
-        flat[:] = values
+        flat = wire_format.numbers(proto, field, np.dtype(_WIRE.get(field, dtype)))
+        if field in _PARTS:
+            if len(flat) % 2:
+                raise TensorParseError(f"{field} holds half a number")
+            flat = flat.view(dtype)
+        elif field in _BITS:
+            flat = flat.astype(_BITS[field]).view(dtype)
+        else:
+            # TensorFlow keeps the low bits of an int32 too.
+            flat = flat.astype(dtype, copy=False)
     if len(flat) >= count:
         return flat[:count]
     missing = count - len(flat)

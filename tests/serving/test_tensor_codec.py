@@ -65,6 +65,18 @@ def test_typed_fields_come_back(dtype):
     np.testing.assert_array_equal(decoded, array)
 
 
+@pytest.mark.parametrize("unknown", [b"", b"\xf8\x07\x01", b"\xfb\x07\x2a\x00\xfc\x07"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_many_values_are_read_among_fields_that_nobody_knows(tf, dtype, unknown):
+    array = np.resize(values(dtype), (40, 5))
+    sent = tensor_codec.encode(array).SerializeToString() + unknown
+    proto = tensor_pb2.TensorProto.FromString(sent)
+    decoded = tensor_codec.decode(proto)
+    assert decoded.dtype == array.dtype
+    np.testing.assert_array_equal(decoded, array)
+    np.testing.assert_array_equal(decoded, meaning_to_tensorflow(tf, proto))
+
+
 @pytest.mark.parametrize("strings", [[b"a", b"", "\u00e9".encode()], [b"nul\0", b"\0"]])
 def test_strings_keep_every_byte(tf, strings):
     array = np.array(strings, np.object_)
