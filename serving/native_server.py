@@ -15,22 +15,25 @@ import logging
 import pathlib
 import tempfile
 import threading
+import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import grpc.aio
-from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
+from pygrpc_native import NativeGrpcFront
 
 from serving import listening, native_options
 from serving.errors import BUG, ResourceExhaustedError, ServingError, UnavailableError
+from serving.grpc_intake import Event, Intake
 from serving.grpc_options import GrpcOptions
 from serving.grpc_server import GrpcServer, shortened
-from serving.grpc_sink import Call, CallDetails, Direct
+from serving.grpc_sink import Call, Direct
 from serving.upstream_calls import Metadata, passed_on
 
 logger = logging.getLogger(__name__)
 
-_EVENTS = 64  # received at a time
+# For which calls are taken before what came meanwhile is looked at, and others have
+# their turn. Most take far less; large ones may take longer than this each.
+_TURN_S = 0.002
 _SOCKET = "grpcio"
 
 
@@ -53,12 +56,13 @@ class NativeServer:
         self._threads_to_help = direct.threads if direct else None
         self._paths = [*server.calls, *server.forwarded]
         self._receiving = threading.Lock()
-        self._closed = False
         self._in_flight: dict[int, Call] = {}
+        self._for_loop: dict[int, Event] = {}  # which has not begun them yet
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._threads: list[threading.Thread] = []
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._front: NativeGrpcFront
+        self._intake: Intake
 
     async def start(
         self, host: str, port: int, options: GrpcOptions | None = None
@@ -78,6 +82,7 @@ class NativeServer:
             )
         except OSError as error:
             raise OSError(f"Cannot listen on {address} for gRPC: {error}.") from error
+        self._intake = Intake(self._front, self._cancel, self.refuse)
         self._folder = tempfile.TemporaryDirectory(prefix="maaskit-")
         socket_path = str(pathlib.Path(self._folder.name) / _SOCKET)
         behind = native_options.behind(options, socket_path)
@@ -167,26 +172,34 @@ class NativeServer:
             threads.help()
 
     def _receive(self) -> bool:
-        """Waits for events and passes them on; False once the front is closed."""
-        # Closing it wakes one thread alone, so that one tells the others.
-        events = None if self._closed else self._front.recv_batch_details(_EVENTS)
-        if events is None:
-            self._closed = True
+        """Waits for calls and passes them on; False once the front is closed."""
+        waiting = sum(len(event[3]) for event in list(self._for_loop.values()))
+        if not self._intake.receive(waiting):
             return False
-        for_loop = [event for event in events if not self._takes(event)]
+        end = time.monotonic() + _TURN_S
+        for_loop: list[int] = []
+        while (event := self._intake.take()) is not None:
+            if not self._takes(event):
+                self._for_loop[event[1]] = event
+                for_loop.append(event[1])
+            if time.monotonic() > end:
+                break
         if for_loop and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._begin, for_loop)
         return True
 
-    def _takes(self, event: Sequence[Any]) -> bool:
-        """Whether an event needs no event loop; then all is done that it needs."""
-        kind, call_id, method, data, _, details = event
+    def _cancel(self, call_id: int) -> None:
+        """Gives up a call that was taken, wherever it is."""
+        call = self._in_flight.pop(call_id, None)
+        if call is not None:
+            call.cancel()
+        elif self._for_loop.pop(call_id, None) is None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._cancel_task, call_id)
+
+    def _takes(self, event: Event) -> bool:
+        """Whether a call needs no event loop; then all is done that it needs."""
+        _, call_id, method, data, _, details = event
         try:
-            if kind == EVENT_CANCEL:
-                call = self._in_flight.pop(call_id, None)
-                if call is not None:
-                    call.cancel()
-                return call is not None
             if self._server.is_draining:
                 raise UnavailableError("The server is shutting down.")
             if self._max_bytes is not None and len(data) > self._max_bytes:
@@ -208,15 +221,10 @@ class NativeServer:
             self.refuse(call_id, ServingError(BUG))
         return True
 
-    def _begin(self, events: Sequence[Sequence[Any]]) -> None:
-        """Starts and cancels calls of the event loop."""
-        for kind, call_id, method, data, _, details in events:
-            if kind == EVENT_CANCEL:
-                if task := self._tasks.get(call_id):
-                    task.cancel()
-                continue
-            call = self._call(call_id, self._paths[method], data, details)
-            task = self._loop.create_task(call)
+    def _begin(self, call_ids: Sequence[int]) -> None:
+        """Starts calls of the event loop."""
+        for call_id in call_ids:
+            task = self._loop.create_task(self._call(call_id))
             self._tasks[call_id] = task
             # Not in the task: one that is cancelled at once never begins.
             task.add_done_callback(functools.partial(self._forget, call_id))
@@ -224,11 +232,17 @@ class NativeServer:
     def _forget(self, call_id: int, _: asyncio.Task[None]) -> None:
         self._tasks.pop(call_id, None)
 
-    async def _call(
-        self, call_id: int, path: str, data: bytes, details: CallDetails
-    ) -> None:
-        """Answers one call on the event loop."""
-        metadata, _, timeout_s = details
+    def _cancel_task(self, call_id: int) -> None:
+        if task := self._tasks.get(call_id):
+            task.cancel()
+
+    async def _call(self, call_id: int) -> None:
+        """Answers one call on the event loop, unless it was given up meanwhile."""
+        event = self._for_loop.pop(call_id, None)
+        if event is None:
+            return
+        _, _, method, data, _, (metadata, _, timeout_s) = event
+        path = self._paths[method]
         try:
             if call := self._server.calls.get(path):
                 message = await call(data, timeout_s)

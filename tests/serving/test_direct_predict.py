@@ -9,7 +9,7 @@ import pytest
 from grpc_running import ENGINES, refusal, running
 from server_process import soon
 
-from serving import direct_predict, native_server
+from serving import direct_predict
 from serving.batch_run import Task
 from serving.batching_options import BatchingOptions
 from serving.embedded import EmbeddedPredictor
@@ -147,24 +147,63 @@ def test_what_a_call_brought_goes_with_the_call(server):
         soon(lambda: tasks() <= before + 1)
 
 
+@contextlib.contextmanager
+def busy(server):
+    """Its event loop does not come to anything else."""
+    until = threading.Event()
+
+    async def compute():
+        until.wait(60)
+
+    future = server.submit(compute())
+    try:
+        yield
+    finally:
+        until.set()
+        future.result(20)
+
+
 @pytest.mark.parametrize("server", ["native"], indirect=True)
 def test_a_call_that_is_cancelled_before_it_begins_is_forgotten(server, request_for):
-    """Of the event loop, which begins and cancels what comes together in one turn."""
+    """Of the event loop, which may be behind."""
     native = server.server
     large = request_for("digits", image=np.zeros((200, 28, 28, 1), np.uint8))
-    data = large.SerializeToString()
-    method = native._paths.index(direct_predict.PATH)
-    details = ((), None, 30.0)
-    events = [(0, 10**9, method, data, None, details)]
-    events.append((native_server.EVENT_CANCEL, 10**9, method, b"", None, details))
-
-    async def come():
-        native._begin(events)
-
-    server.run(come())
+    with busy(server):
+        calls = [server.prediction.Predict.future(large) for _ in range(20)]
+        soon(lambda: len(native._for_loop) == 20)
+        for call in calls:
+            call.cancel()
+        soon(lambda: not native._for_loop)
     soon(lambda: not native._tasks)
     for _ in range(20):
         server.prediction.Predict.future(large).cancel()
-    soon(lambda: not native._tasks)
     assert server.prediction.Predict(large).outputs
-    soon(lambda: not native._tasks)
+    soon(lambda: not native._tasks and not native._for_loop)
+
+
+@pytest.mark.parametrize("server", ["native"], indirect=True)
+def test_calls_that_are_given_up_are_not_read(server, monkeypatch):
+    """Else a server that is behind falls further behind."""
+    begin, direct = threading.Event(), server.server._direct
+    take, read = direct.take, []
+
+    def slow(call_id, *args):
+        read.append(call_id)
+        begin.wait(60)
+        return take(call_id, *args)
+
+    monkeypatch.setattr(direct, "take", slow)
+    first = server.prediction.Predict.future(server.digits)
+    soon(lambda: read)
+    calls = [server.prediction.Predict.future(server.digits) for _ in range(20)]
+    for call in calls:
+        call.cancel()
+    last = server.prediction.Predict.future(server.digits)
+    ended = server.server._front.metrics
+    method = direct_predict.PATH
+    soon(lambda: ended()["methods"][method]["started"] == 22)
+    soon(lambda: ended()["methods"][method]["status"][1]["count"] == 20)
+    begin.set()
+    assert first.result(20).outputs
+    assert last.result(20).outputs
+    assert len(read) == 2
