@@ -38,6 +38,8 @@ def seed(number: int) -> None:
     """Seeds weights, dropout and order of whatever model is built next."""
     keras.utils.set_random_seed(number)
     if (keras_2 := sys.modules.get(_KERAS_2)) is not None:
+        # It draws from a generator of its own as soon as anybody has seeded that.
+        keras_2.utils.set_random_seed(number)
         # Else its dropout draws from the state of TensorFlow's kernels, which no
         # checkpoint can hold.
         keras_2.backend.experimental.enable_tf_random_generator()

@@ -88,6 +88,7 @@ def test_a_run_stopped_within_epochs_ends_as_if_nothing_had_happened(
     smoke, fitted, tmp_path
 ):
     often = dataclasses.replace(smoke, checkpoint_steps=5)
+    tf_keras.utils.set_random_seed(99)  # what somebody else did in this process
     fit_until(STEPS + 30, often, tmp_path, OF_KERAS_2)
     tf.random.set_seed(99)  # what another process would begin with
     resumed = fit_and_close(often, tmp_path, OF_KERAS_2)
