@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import pathlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
@@ -86,9 +86,9 @@ class ProfilerService:
     async def _trace(self, options: Any, stop: asyncio.Event, seconds: float) -> bytes:
         with tempfile.TemporaryDirectory(prefix="maaskit-profile-") as folder:
             profiler = protos.import_tensorflow().profiler.experimental
-            with _as_serving_errors():
-                await asyncio.to_thread(profiler.start, folder, _options(options))
             try:
+                with _as_serving_errors():
+                    await _to_its_end(profiler.start, folder, _options(options))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(seconds):
                         await stop.wait()
@@ -96,8 +96,19 @@ class ProfilerService:
                 profiler.stop(save=False)
                 raise
             with _as_serving_errors():
-                await asyncio.to_thread(profiler.stop)
+                await _to_its_end(profiler.stop)
             return await asyncio.to_thread(_read, pathlib.Path(folder))
+
+
+async def _to_its_end(function: Callable[..., None], *args: Any) -> None:
+    """Calls something in another thread; cancelled, it waits for that first."""
+    call = asyncio.ensure_future(asyncio.to_thread(function, *args))
+    try:
+        await asyncio.shield(call)
+    except asyncio.CancelledError:
+        # What it raises tells more than that nobody waits for it.
+        await call
+        raise
 
 
 def _options(asked: Any) -> Any:

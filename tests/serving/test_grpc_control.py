@@ -1,5 +1,6 @@
 """What operators ask over gRPC: which services there are, and a trace of their work."""
 
+import asyncio
 import concurrent.futures
 import pathlib
 import threading
@@ -13,6 +14,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from server_process import digits_request, publish, serving
 
 from serving import profiler_protos
+from serving.profiler_service import ProfilerService
 
 SERVICES = {
     "grpc.health.v1.Health": ["Check", "Watch"],
@@ -153,6 +155,36 @@ def test_a_caller_that_goes_away_leaves_the_profiler_free(server):
     gone.cancel()
     while (code := profile(server.channel, 1).code()) != grpc.StatusCode.OK:
         assert code == grpc.StatusCode.ALREADY_EXISTS
+
+
+def test_a_caller_that_goes_away_while_the_profiler_begins_leaves_it_free(
+    tf, monkeypatch
+):
+    profiler = tf.profiler.experimental
+    start, begins, may_begin = profiler.start, threading.Event(), threading.Event()
+
+    def slow(*args):
+        begins.set()
+        may_begin.wait(60)
+        start(*args)
+
+    monkeypatch.setattr(profiler, "start", slow)
+
+    async def ask():
+        service = ProfilerService()
+        request = profiler_protos.ProfileRequest(session_id="gone")
+        request.opts.duration_ms = 50_000
+        gone = asyncio.create_task(service.profile(request, None))
+        await asyncio.to_thread(begins.wait, 60)
+        gone.cancel()
+        await asyncio.sleep(0)
+        may_begin.set()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        request.opts.duration_ms = 1
+        return await service.profile(request, None)
+
+    assert asyncio.run(ask()).tool_data
 
 
 def test_the_profiler_writes_no_file_that_a_caller_names(server, tmp_path):
