@@ -5,13 +5,12 @@ import math
 import pathlib
 import re
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from savedmodels import signature
-from trainers import _catalog, _config, _fit, _report
+from trainers import _catalog, _config, _fit, _flavour, _report
 from trainers._config import TrainConfig
 from trainers._evaluation import Evaluation
 
@@ -132,7 +131,7 @@ def test_the_same_seed_gives_the_same_weights(module, smoke):
 
 
 def _initial_weights(module, smoke, seed):
-    keras.utils.set_random_seed(seed)
+    _flavour.seed(seed)
     config = dataclasses.replace(smoke, seed=seed)
     if hasattr(module, "make_learner"):
         return [v.numpy() for v in module.make_learner(config).model.variables]
