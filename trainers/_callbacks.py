@@ -31,12 +31,25 @@ def make_callbacks(
     meters = _meters.make_meters(flavour, config, run.logs, writes)
     if not writes:
         return meters
-    board = flavour.callbacks.TensorBoard(
+    board = _board(flavour)(
         str(run.logs),
         write_graph=not run.resumed,
         profile_batch=_PROFILED_STEPS if profile else 0,
     )
     return [*meters, board]
+
+
+def _board(flavour: Any) -> type[Any]:
+    """The callback of a flavour that writes what it knows at the ends of epochs."""
+
+    class Board(flavour.callbacks.TensorBoard):  # type: ignore[misc]
+        """Keras's own, which would make summaries after each step that nobody keeps."""
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            del logs
+            super().on_train_batch_end(batch, None)
+
+    return Board
 
 
 class Pictures:

@@ -52,6 +52,26 @@ def at_step(patch, number, act, times=1):
     patch.setattr(Guard, "step", judged)
 
 
+def summaries(patch, module):
+    """Returns the names of the scalars that TensorBoard is to be told, as they come.
+
+    Keras's callback tells of every step, even where that is written nowhere, which
+    takes 2.5 ms of each.
+
+    Args:
+        patch: A MonkeyPatch.
+        module: `tf.summary`, as the flavour has it.
+    """
+    scalar, names = module.scalar, []
+
+    def noted(name, *args, **kwargs):
+        names.append(name)
+        return scalar(name, *args, **kwargs)
+
+    patch.setattr(module, "scalar", noted)
+    return names
+
+
 def kill(*_):
     """Ends the training, as far as that can be had in this process."""
     raise Killed

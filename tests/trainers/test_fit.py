@@ -10,10 +10,18 @@ import resource
 import numpy as np
 import PIL.Image
 import pytest
+import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from savedmodels.errors import SignatureError, UsageError
-from tests.trainers.fitting import EPOCHS, STEPS, altered, fit_and_close, only_run
+from tests.trainers.fitting import (
+    EPOCHS,
+    STEPS,
+    altered,
+    fit_and_close,
+    only_run,
+    summaries,
+)
 from trainers import _fit, _strategy, mnist_classifier
 from trainers._errors import DivergedError, TrainingError
 from trainers._progress import Progress
@@ -154,6 +162,13 @@ def test_tensorboard_gets_curves_pictures_the_graph_and_a_profile(whole):
     pictures = ("examples_per_second", "confusion matrix", "first examples")
     assert seen["pictures"].items() >= dict.fromkeys(pictures, EPOCHS).items()
     assert list(whole.run.logs.rglob("*.xplane.pb"))
+
+
+def test_makes_no_summaries_of_single_steps(quick, tmp_path, monkeypatch):
+    names = summaries(monkeypatch, tf.summary)
+    fit_and_close(quick, tmp_path)
+    assert "epoch_loss" in names
+    assert not [name for name in names if name.startswith("batch_")]
 
 
 def test_says_one_line_per_epoch_where_there_is_no_terminal(quick, tmp_path, capsys):

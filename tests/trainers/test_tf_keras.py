@@ -17,6 +17,7 @@ from tests.trainers.fitting import (
     assert_same_training,
     fit_and_close,
     fit_until,
+    summaries,
 )
 from trainers import _fit, _strategy
 from trainers.datasets.mnist import IMAGE_SHAPE, NUM_CLASSES
@@ -94,6 +95,14 @@ def test_a_run_stopped_within_epochs_ends_as_if_nothing_had_happened(
     resumed = fit_and_close(often, tmp_path, OF_KERAS_2)
     assert resumed.run.resumed
     assert_same_training(resumed, fitted)
+
+
+def test_makes_no_summaries_of_single_steps(smoke, tmp_path, monkeypatch):
+    names = summaries(monkeypatch, tf.compat.v2.summary)
+    once = dataclasses.replace(smoke, epochs=1)
+    fit_and_close(once, tmp_path, OF_KERAS_2)
+    assert "epoch_loss" in names
+    assert not [name for name in names if name.startswith("batch_")]
 
 
 def test_trains_under_a_mirrored_strategy(smoke, tmp_path):
