@@ -6,13 +6,14 @@ import math
 import pathlib
 import zipfile
 import zlib
-from collections.abc import Iterator
-from typing import IO
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
 
 import numpy as np
 
 from pipelines import _inputs
 from pipelines._inputs import Inputs, MismatchError, UnreadableError
+from pipelines._reading import Instance, Reading, check_columns, no_columns, plain
 from serving.servable import SignatureInfo, TensorInfo
 
 
@@ -36,9 +37,9 @@ def read(
     """Yields the instances of a `.npy` or `.npz` file.
 
     Args:
-        path: `.npy` fills the only input; `.npz` holds an array for each alias. With
-            the batch axis each row is an instance, without it the array is one. An
-            input whose last axis is 1 may come without that axis.
+        path: `.npy` fills the only input; `.npz` holds an array for each alias, and
+            perhaps others. With the batch axis each row is an instance, without it the
+            array is one. An input whose last axis is 1 may come without that axis.
         signature: What the model takes.
         begin: First row; above 0 only where `can_seek`.
         end: Row after the last; None for all that there are.
@@ -66,6 +67,38 @@ def read(
                 alias: _fit(next(values), signature.inputs[alias])
                 for alias, values in rows.items()
             }
+
+
+def instances(reading: Reading) -> Iterator[Instance]:
+    """Yields what `read` does, with the columns that are wanted beside it.
+
+    Columns are arrays of an `.npz` file that hold one value for each row.
+
+    Raises:
+        MismatchError: See `read`; or a column is not there, or is none.
+        UnreadableError: See `read`.
+    """
+    path, span = reading.path, reading.span
+    given = read(path, reading.signature, span.begin, span.end)
+    if path.suffix.lower() == ".npy":
+        no_columns(reading, "A .npy file")
+        yield from (Instance(None, inputs) for inputs in given)
+        return
+    rows = count(path, reading.signature)
+    wanted = reading.wanted
+    with contextlib.ExitStack() as stack:
+        archive, members = _archive(path, stack)
+        check_columns(members, reading)
+        has_id = "id" in members and "id" not in reading.signature.inputs
+        key = wanted.key or ("id" if has_id else None)
+        columns = {
+            name: _cells(_member(archive, name, members, stack), rows)
+            for name in {*wanted.columns, *([] if key is None else [key])}
+        }
+        for inputs in given:
+            cells = {name: next(values) for name, values in columns.items()}
+            carried = tuple(cells[name] for name in wanted.columns)
+            yield Instance(None if key is None else cells[key], inputs, carried)
 
 
 def count(path: pathlib.Path, signature: SignatureInfo) -> int:
@@ -97,16 +130,41 @@ def _open(
             )
         file: IO[bytes] = stack.enter_context(path.open("rb"))
         return {next(iter(signature.inputs)): _header("The array", file)}
+    archive, members = _archive(path, stack)
+    found = {alias: members[alias] for alias in signature.inputs if alias in members}
+    if set(signature.inputs) - set(signature.defaults) - set(found):
+        _inputs.check_aliases(members, signature)
+    return {alias: _member(archive, alias, members, stack) for alias in found}
+
+
+def _archive(
+    path: pathlib.Path, stack: contextlib.ExitStack
+) -> tuple[zipfile.ZipFile, dict[str, str]]:
+    """An `.npz` file, and its members by the names of their arrays."""
     try:
         archive = stack.enter_context(zipfile.ZipFile(path))
     except zipfile.BadZipFile as error:
         raise UnreadableError(f"The file is not an .npz archive: {error}.") from error
-    members = {name.removesuffix(".npy"): name for name in archive.namelist()}
-    _inputs.check_aliases(members, signature)
-    return {
-        alias: _header(f"`{alias}`", stack.enter_context(archive.open(member)))
-        for alias, member in members.items()
-    }
+    return archive, {name.removesuffix(".npy"): name for name in archive.namelist()}
+
+
+def _member(
+    archive: zipfile.ZipFile,
+    name: str,
+    members: Mapping[str, str],
+    stack: contextlib.ExitStack,
+) -> _Column:
+    return _header(f"`{name}`", stack.enter_context(archive.open(members[name])))
+
+
+def _cells(column: _Column, rows: int) -> Iterator[Any]:
+    """The values of an array beside the inputs."""
+    if column.shape != (rows,):
+        raise MismatchError(
+            f"A column must hold one value for each of the {rows} rows. Received: "
+            f"{column.name}, an array of shape {list(column.shape)}."
+        )
+    return (plain(value.item()) for value in _rows(column, 0))
 
 
 def _header(name: str, file: IO[bytes]) -> _Column:

@@ -68,6 +68,10 @@ def _bars(
 
 
 def _labels(edges: Sequence[float]) -> list[str]:
-    texts = [f"{edge:.4g}" for edge in edges]
+    # As few digits as tell them apart: scores of a good classifier are all nearly 1.
+    for digits in range(4, 18):
+        texts = [f"{edge:.{digits}g}" for edge in edges]
+        if len({*texts}) == len(edges):
+            break
     inner = [f"{a}..{b}" for a, b in zip(texts, texts[1:], strict=False)]
     return [f"< {texts[0]}", *inner, f">= {texts[-1]}"] if texts else ["all"]

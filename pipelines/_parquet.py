@@ -7,7 +7,6 @@ vector may also lie in columns of its own, `scores_0, scores_1, ...`.
 
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +14,7 @@ import pyarrow.parquet as pq
 
 from pipelines import _images, _inputs
 from pipelines._inputs import MismatchError, UnreadableError
-from pipelines._reading import Instance, Item, Reading, check_columns
+from pipelines._reading import Instance, Item, Reading, check_columns, plain
 
 _ROWS = 128  # decoded at once
 
@@ -73,11 +72,11 @@ class _Columns:
             return
         keys = [None] * batch.num_rows
         if self._key is not None:
-            keys = [_plain(key) for key in batch.column(self._key).to_pylist()]
+            keys = [plain(key) for key in batch.column(self._key).to_pylist()]
         columns = [batch.column(name).to_pylist() for name in wanted.columns]
         for row in range(batch.num_rows):
             inputs = {alias: array[row, ...] for alias, array in arrays.items()}
-            carried = tuple(_plain(column[row]) for column in columns)
+            carried = tuple(plain(column[row]) for column in columns)
             yield Instance(keys[row], inputs, carried)
 
     def _input(
@@ -225,14 +224,3 @@ def _is_bytes(kind: pa.DataType) -> bool:
 def _bytes(column: pa.Array) -> list[bytes]:
     cells = column.to_pylist()
     return [cell.encode() if isinstance(cell, str) else cell for cell in cells]
-
-
-def _plain(value: Any) -> Any:
-    """A cell as JSON has it: dates and the like as text."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    return str(value)

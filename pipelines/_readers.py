@@ -1,7 +1,8 @@
 """The instances of one file, or of a part of it, by its ending.
 
     .png .jpg .jpeg      one instance
-    .npy .npz            an array for the only input, or one for each alias
+    .npy                 an array for the only input
+    .npz                 an array for each alias; others of one value a row are columns
     .parquet .csv        a row a line, columns named as the inputs
     .jsonl               an instance a line, as in TF Serving's `instances`
     .txt                 a text a line, for an only input of strings
@@ -37,7 +38,7 @@ def read(reading: Reading) -> Iterator[Item]:
     """
     readers: dict[str | None, Callable[[Reading], Iterator[Item]]] = {
         "image": _image,
-        "array": _array,
+        "array": _arrays.instances,
         "parquet": _parquet,
         "jsonl": _lines.instances,
         "csv": _csv_lines.instances,
@@ -59,13 +60,6 @@ def _image(reading: Reading) -> Iterator[Item]:
     encoded = reading.path.read_bytes()
     image = _images.from_image(encoded, alias, signature.inputs[alias], reading.note)
     yield Instance(None, {alias: image})
-
-
-def _array(reading: Reading) -> Iterator[Item]:
-    no_columns(reading, "An array file")
-    span = reading.span
-    for inputs in _arrays.read(reading.path, reading.signature, span.begin, span.end):
-        yield Instance(None, inputs)
 
 
 def _parquet(reading: Reading) -> Iterator[Item]:

@@ -115,5 +115,16 @@ def no_columns(reading: Reading, kind: str) -> None:
     if reading.wanted.names:
         raise MismatchError(
             f"{kind} has no columns to take keys or values from. Expected JSONL, CSV, "
-            f"Parquet or TFRecord. Received: {', '.join(reading.wanted.names)}."
+            f"Parquet, TFRecord or .npz. Received: {', '.join(reading.wanted.names)}."
         )
+
+
+def plain(value: Any) -> Any:
+    """Returns a cell as JSON has it: bytes, dates and the like as text."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return str(value)

@@ -8,6 +8,7 @@ from scoring_parts import info, signature
 
 from pipelines import _arrays
 from pipelines._inputs import MismatchError, UnreadableError
+from pipelines._reading import Reading, Span, Wanted
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (5, 4, 3, 1), dtype=np.uint8)
 ONE = signature({"image": info("uint8", None, 4, 3, 1)})
@@ -49,6 +50,53 @@ def test_an_npz_file_has_an_array_for_each_alias(tmp_path, save):
     assert [inputs["t"].item() for inputs in given] == [b"x", b"y", b"zz"]
 
 
+def reading(path, **wanted):
+    return Reading(path, Span(path.name), TWO, print, Wanted(**wanted))
+
+
+def test_other_arrays_of_an_npz_file_are_columns(tmp_path):
+    path = tmp_path / "x.npz"
+    more = {"n": np.array([b"p", b"q", b"r"]), "y": np.uint8([7, 8, 9]), "z": A}
+    np.savez(path, a=A, t=T, **more)
+    given = list(_arrays.instances(reading(path, key="n", columns=("y", "n"))))
+    assert [instance.key for instance in given] == ["p", "q", "r"]
+    assert [instance.carried for instance in given] == [(7, "p"), (8, "q"), (9, "r")]
+    np.testing.assert_array_equal([instance.inputs["a"] for instance in given], A)
+    # Unless something is wanted, there is nothing but the inputs.
+    plain = list(_arrays.instances(reading(path)))
+    assert [(instance.key, instance.carried) for instance in plain] == [(None, ())] * 3
+
+
+def test_an_array_of_ids_is_the_key_unless_another_is_asked_for(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, a=A, t=T, id=np.arange(3), name=T)
+    keys = [instance.key for instance in _arrays.instances(reading(path))]
+    assert keys == [0, 1, 2]
+    keys = [instance.key for instance in _arrays.instances(reading(path, key="name"))]
+    assert keys == ["x", "y", "zz"]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("b", "Expected columns for .*`b`. Received: `a`, `t`, `z`, `w`"),
+        ("z", r"one value for each of the 3 rows. Received: `z`, .* shape \[3, 2\]"),
+        ("w", r"one value for each of the 3 rows. Received: `w`, .* shape \[2\]"),
+    ],
+)
+def test_an_array_that_is_no_column_is_told(tmp_path, name, told):
+    np.savez(tmp_path / "x.npz", a=A, t=T, z=A, w=A[:2, 0])
+    with pytest.raises(MismatchError, match=told):
+        list(_arrays.instances(reading(tmp_path / "x.npz", columns=(name,))))
+
+
+def test_a_npy_file_has_no_columns(tmp_path):
+    path = npy(tmp_path, IMAGES)
+    wanted = Reading(path, Span(path.name), ONE, print, Wanted(columns=("label",)))
+    with pytest.raises(MismatchError, match="A .npy file has no columns"):
+        list(_arrays.instances(wanted))
+
+
 @pytest.mark.parametrize(
     ("dtype", "wanted"), [(">i2", "int32"), ("float64", "float32"), ("<u4", "int64")]
 )
@@ -80,7 +128,7 @@ def test_an_array_that_does_not_fit_names_both(tmp_path, array, told):
     ("arrays", "told"),
     [
         ({"a": A}, "Received: `a`"),
-        ({"a": A, "t": T, "b": A}, "Received: `a`, `b`, `t`"),
+        ({"a": A, "b": A}, "Received: `a`, `b`"),
         ({"a": A, "t": T[:2]}, r"the same number .* `a` \[3, 2\], `t` \[2\]"),
         ({"a": A, "t": T[0]}, "the same number"),
     ],
