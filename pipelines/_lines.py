@@ -139,6 +139,9 @@ def _taken(value: Any, reading: Reading) -> tuple[Any, list[Any]]:
             raise UnreadableError(
                 f"`{name}` must be text or a number. Received: {json.dumps(key)}."
             )
-    for taken in {name, *wanted.columns} - set(inputs):
-        value.pop(taken, None)
+    taken = {name, *wanted.columns}
+    if set(inputs) - set(reading.signature.defaults) <= set(value):
+        taken |= set(value)  # as the other columns of a table, which nobody asked for
+    for name in taken - set(inputs):
+        value.pop(name, None)
     return key, carried

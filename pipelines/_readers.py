@@ -4,7 +4,7 @@
     .npy                 an array for the only input
     .npz                 an array for each alias; others of one value a row are columns
     .parquet .csv        a row a line, columns named as the inputs
-    .jsonl               an instance a line, as in TF Serving's `instances`
+    .jsonl               an instance a line, as TF Serving's `instances`, or with more
     .txt                 a text a line, for an only input of strings
     .tfrecord            a tf.Example a record, or a request that a server logged, with
                          all its rows; shards (-00000-of-00004) too

@@ -155,7 +155,7 @@ def test_empty_lines_are_no_rows_but_count_as_lines(tmp_path):
 def test_bad_lines_are_refused_and_the_others_read(tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_bytes(
-        b'1\n{"x": \n"text"\n{"x": 2, "y": 3}\n{"id": [], "x": 1}\n\xff\n[[]]\n2\n'
+        b'1\n{"x": \n"text"\n{"y": 3}\n{"id": [], "x": 1}\n\xff\n[[]]\n2\n'
     )
     items = read(path, X)
     assert keys(items) == [0, 7]
@@ -164,7 +164,16 @@ def test_bad_lines_are_refused_and_the_others_read(tmp_path):
     assert all(item.file == "x.jsonl" for item in refused)
     assert "not JSON" in refused[0].reason
     assert "`x` must be float32" in refused[1].reason
+    assert "Received: `y`" in refused[2].reason
     assert "`id` must be" in refused[3].reason
+
+
+def test_what_nobody_asks_for_may_stand_in_a_line(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"x": 1}\n{"x": 2, "y": 3, "z": {"x": 4}}\n')
+    items = read(path, X)
+    assert keys(items) == [0, 1]
+    assert [item.inputs["x"].item() for item in items] == [1, 2]
 
 
 @pytest.mark.parametrize("name", ["x.tfrecord", "x.tfrecord-00000-of-00001"])
