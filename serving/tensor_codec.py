@@ -177,7 +177,7 @@ def _strings_from_content(content: bytes, count: int) -> np.ndarray:
         raise TensorParseError(f"tensor_content is too short for {count} strings")
     try:
         for _ in range(count):
-            length, position = wire_format.read_varint(content, position)
+            length, position = wire_format.read_varint(content, position, 5)
             lengths.append(length)
     except ValueError:
         raise TensorParseError("tensor_content holds a broken string length") from None

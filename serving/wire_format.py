@@ -26,20 +26,22 @@ def varint(number: int) -> bytes:
     return bytes([*octets, number])
 
 
-def read_varint(data: bytes, position: int) -> tuple[int, int]:
+def read_varint(data: bytes, position: int, most_bytes: int = 10) -> tuple[int, int]:
     """Returns the number at a position, and the position after it.
+
+    Args:
+        data: Where it stands.
+        position: Of its first byte.
+        most_bytes: That it may take: 5 where it has 32 bits.
 
     Raises:
         ValueError: There is none.
     """
-    number = shift = 0
-    while position < len(data) and shift < 70:
-        byte = data[position]
-        position += 1
-        number |= (byte & 0x7F) << shift
+    number = 0
+    for place, byte in enumerate(data[position : position + most_bytes]):
+        number |= (byte & 0x7F) << 7 * place
         if byte < _MORE:
-            return number, position
-        shift += 7
+            return number, position + place + 1
     raise ValueError(f"there is no number at byte {position}")
 
 

@@ -149,6 +149,8 @@ def _varint(number):
         (types_pb2.DT_STRING, [2], b"\x05ab"),
         (types_pb2.DT_STRING, [2], b"\xff\xff\xff\xff\xff\xff\xff\xff"),
         (types_pb2.DT_STRING, [2], b"\x01\x01abc"),
+        # A length has 32 bits: two, in more bytes than they take.
+        (types_pb2.DT_STRING, [1], b"\x82\x80\x80\x80\x80\x00ab"),
         (types_pb2.DT_STRING, [2**29], b"a"),
     ],
 )
