@@ -52,21 +52,7 @@ def read(
         UnreadableError: The file is damaged, or holds Python objects.
     """
     with contextlib.ExitStack() as stack:
-        columns = _open(path, signature, stack)
-        batched = _check(columns, signature)
-        if not batched:
-            yield {
-                alias: _fit(_whole(column), signature.inputs[alias])
-                for alias, column in columns.items()
-            }
-            return
-        total = next(iter(columns.values())).shape[0]
-        rows = {alias: _rows(column, begin) for alias, column in columns.items()}
-        for _ in range(begin, total if end is None else end):
-            yield {
-                alias: _fit(next(values), signature.inputs[alias])
-                for alias, values in rows.items()
-            }
+        yield from _read(_open(path, signature, stack), signature, begin, end)
 
 
 def instances(reading: Reading) -> Iterator[Instance]:
@@ -78,24 +64,24 @@ def instances(reading: Reading) -> Iterator[Instance]:
         MismatchError: See `read`; or a column is not there, or is none.
         UnreadableError: See `read`.
     """
-    path, span = reading.path, reading.span
-    given = read(path, reading.signature, span.begin, span.end)
+    path, span, wanted = reading.path, reading.span, reading.wanted
+    signature = reading.signature
     if path.suffix.lower() == ".npy":
         no_columns(reading, "A .npy file")
-        yield from (Instance(None, inputs) for inputs in given)
+        for inputs in read(path, signature, span.begin, span.end):
+            yield Instance(None, inputs)
         return
-    rows = count(path, reading.signature)
-    wanted = reading.wanted
     with contextlib.ExitStack() as stack:
         archive, members = _archive(path, stack)
+        arrays = _inputs_of(archive, members, signature, stack)
+        rows = _count(arrays, signature)
         check_columns(members, reading)
-        has_id = "id" in members and "id" not in reading.signature.inputs
-        key = wanted.key or ("id" if has_id else None)
+        key = wanted.key_among(members, signature.inputs)
         columns = {
             name: _cells(_member(archive, name, members, stack), rows)
             for name in {*wanted.columns, *([] if key is None else [key])}
         }
-        for inputs in given:
+        for inputs in _read(arrays, signature, span.begin, span.end):
             cells = {name: next(values) for name, values in columns.items()}
             carried = tuple(cells[name] for name in wanted.columns)
             yield Instance(None if key is None else cells[key], inputs, carried)
@@ -104,9 +90,7 @@ def instances(reading: Reading) -> Iterator[Instance]:
 def count(path: pathlib.Path, signature: SignatureInfo) -> int:
     """Returns how many instances `read` yields; raises as it does."""
     with contextlib.ExitStack() as stack:
-        columns = _open(path, signature, stack)
-        batched = _check(columns, signature)
-        return next(iter(columns.values())).shape[0] if batched else 1
+        return _count(_open(path, signature, stack), signature)
 
 
 def can_seek(path: pathlib.Path) -> bool:
@@ -115,6 +99,32 @@ def can_seek(path: pathlib.Path) -> bool:
         return False
     with path.open("rb") as file:
         return not _header("The array", file).by_columns
+
+
+def _count(columns: Mapping[str, _Column], signature: SignatureInfo) -> int:
+    batched = _check(columns, signature)
+    return next(iter(columns.values())).shape[0] if batched else 1
+
+
+def _read(
+    columns: Mapping[str, _Column],
+    signature: SignatureInfo,
+    begin: int,
+    end: int | None,
+) -> Iterator[Inputs]:
+    if not _check(columns, signature):
+        yield {
+            alias: _fit(_whole(column), signature.inputs[alias])
+            for alias, column in columns.items()
+        }
+        return
+    total = next(iter(columns.values())).shape[0]
+    rows = {alias: _rows(column, begin) for alias, column in columns.items()}
+    for _ in range(begin, total if end is None else end):
+        yield {
+            alias: _fit(next(values), signature.inputs[alias])
+            for alias, values in rows.items()
+        }
 
 
 def _open(
@@ -130,7 +140,16 @@ def _open(
             )
         file: IO[bytes] = stack.enter_context(path.open("rb"))
         return {next(iter(signature.inputs)): _header("The array", file)}
-    archive, members = _archive(path, stack)
+    return _inputs_of(*_archive(path, stack), signature, stack)
+
+
+def _inputs_of(
+    archive: zipfile.ZipFile,
+    members: Mapping[str, str],
+    signature: SignatureInfo,
+    stack: contextlib.ExitStack,
+) -> dict[str, _Column]:
+    """The arrays of an `.npz` file that the model takes."""
     found = {alias: members[alias] for alias in signature.inputs if alias in members}
     if set(signature.inputs) - set(signature.defaults) - set(found):
         _inputs.check_aliases(members, signature)
@@ -185,7 +204,7 @@ def _header(name: str, file: IO[bytes]) -> _Column:
     return _Column(name, file, shape, dtype, by_columns and len(shape) > 1)
 
 
-def _check(columns: dict[str, _Column], signature: SignatureInfo) -> bool:
+def _check(columns: Mapping[str, _Column], signature: SignatureInfo) -> bool:
     """Whether the arrays have the batch axis; raises where they do not fit."""
     batched = set()
     for alias, column in columns.items():

@@ -92,10 +92,9 @@ class _Columns:
         except MismatchError as error:
             return error
         wanted = self._wanted
-        key = wanted.key or "id"
-        has_key = key in self._places and (wanted.key or key not in self._inputs)
+        key = wanted.key_among(self._places, self._inputs)
         return Instance(
-            record[self._places[key]] if has_key else None,
+            None if key is None else record[self._places[key]],
             inputs,
             tuple(plain(record[self._places[name]]) for name in wanted.columns),
         )

@@ -131,15 +131,14 @@ def _taken(value: Any, reading: Reading) -> tuple[Any, list[Any]]:
             f"{', '.join(f'`{name}`' for name in sorted(value)) or 'none'}."
         )
     carried = [value[name] for name in wanted.columns]
-    name = wanted.key or "id"
-    key = None
-    if name in value and (wanted.key or name not in inputs):
+    name, key = wanted.key_among(value, inputs), None
+    if name is not None:
         key = value[name]
         if isinstance(key, bool) or not isinstance(key, (str, int, float)):
             raise UnreadableError(
                 f"`{name}` must be text or a number. Received: {json.dumps(key)}."
             )
-    taken = {name, *wanted.columns}
+    taken = set(wanted.columns) if name is None else {name, *wanted.columns}
     if set(inputs) - set(reading.signature.defaults) <= set(value):
         taken |= set(value)  # as the other columns of a table, which nobody asked for
     for name in taken - set(inputs):

@@ -47,10 +47,7 @@ class _Columns:
             if (found := _names(alias, names))
         }
         check_columns([*self._inputs, *names], reading, names)
-        key = reading.wanted.key or ("id" if "id" in names else None)
-        if reading.wanted.key is None and key in self._inputs:
-            key = None
-        self._key = key
+        self._key = key = reading.wanted.key_among(names, self._inputs)
         taken = [name for found in self._inputs.values() for name in found]
         extra = [*reading.wanted.columns, *([] if key is None else [key])]
         self.needed = list(dict.fromkeys([*taken, *extra]))

@@ -48,6 +48,17 @@ class Wanted:
         """All of them that must be there."""
         return self.columns if self.key is None else (self.key, *self.columns)
 
+    def key_among(self, names: Collection[str], inputs: Collection[str]) -> str | None:
+        """Returns the column of the key; None where there is none.
+
+        Args:
+            names: Of all columns, with those that must be there.
+            inputs: What the model takes, which an `id` may be too.
+        """
+        if self.key is not None:
+            return self.key
+        return "id" if "id" in names and "id" not in inputs else None
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Span:
