@@ -265,7 +265,9 @@ def test_as_many_requests_are_in_flight_as_were_asked_for(load, tmp_path):
         assert server.bodies == {b'{"instances": [1]}'}
     assert found.p50_ms >= 20
     assert 4 <= found.requests
-    assert found.requests_per_s <= 4 / 0.02
+    # Each of the four may have begun one before the time that counts.
+    seconds = found.requests / found.requests_per_s
+    assert found.requests <= 4 * (seconds / 0.02 + 1)
 
 
 @pytest.mark.parametrize("closes", [False, True])
