@@ -1,6 +1,7 @@
 """What is freed when versions go, and what the garbage collector no longer looks at."""
 
 import gc
+import subprocess
 import sys
 import threading
 import weakref
@@ -39,6 +40,18 @@ def test_few_new_objects_stay_in_sight_and_many_are_hidden(without_graphs):
     memory.tidy()
     assert gc.get_freeze_count() > before + memory._MANY
     assert len(few) + len(many) == 100 + 2 * memory._MANY
+
+
+def test_what_a_server_imports_is_hidden_when_it_has_started():
+    # Another process: this one has far more objects.
+    script = (
+        "import gc; from serving import memory, server; memory.tidy(); "
+        "print(len(gc.get_objects()), gc.get_freeze_count())"
+    )
+    told = subprocess.check_output([sys.executable, "-c", script], text=True)
+    seen, hidden = map(int, told.split())
+    assert seen < 1_000
+    assert hidden > 10_000
 
 
 def test_modules_are_hidden_once_and_nothing_after_them(without_graphs):
