@@ -107,15 +107,17 @@ def start(processes: Processes, version: pathlib.Path, model: str) -> Contenders
         _, grpc, rest = serve(processes, engine, stores[engine])
         targets[engine, cells.GRPC] = _target(grpc, PREDICT)
         targets[engine, cells.REST] = _target(rest, requests.rest_path)
-    grpcio = "--grpc_engine=grpcio"
-    _, grpc, _ = serve(processes, engines[0], stores[engines[0]], grpcio)
+    # Of its own: new versions appear in those above, for one server at a time to load.
+    steady = folder / "store-steady"
+    publish(version, steady / model, 1)
+    _, grpc, _ = serve(processes, engines[0], steady, "--grpc_engine=grpcio")
     targets[cells.GRPCIO, cells.GRPC] = _target(grpc, PREDICT)
     upstream = targets[engines[0], cells.GRPC].address
     _, grpc, _ = processes.serve(cells.SHIM, f"--upstream={upstream}")
     targets[cells.SHIM, cells.GRPC] = _target(grpc, PREDICT)
     if shutil.which("openssl"):
         certificate, flag = _make_key(folder)
-        _, grpc, _ = serve(processes, engines[0], stores[engines[0]], flag)
+        _, grpc, _ = serve(processes, engines[0], steady, flag)
         target = Target(grpc, dict.fromkeys(cells.ROWS, PREDICT), certificate)
         targets[cells.TLS, cells.GRPC] = target
     peers = cells.peers()
