@@ -261,3 +261,19 @@ def test_a_batch_of_fewer_examples_than_replicas_leaves_some_of_them_none():
 def test_one_replica_reads_the_data_set_as_it_is():
     dataset = batches(examples(), 8, training=True, seed=3)
     assert dealt(dataset, tf.distribute.get_strategy()) is dataset
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_no_thread_tunes_a_pass_and_sleeps_on_past_its_end(training):
+    def dealt_to_two(dataset):
+        two = types.SimpleNamespace(
+            num_replicas_in_sync=2,
+            distribute_datasets_from_function=lambda make: make(
+                tf.distribute.InputContext(1, 0, 2)
+            ),
+        )
+        return dealt(dataset, two)
+
+    dataset = batches(examples(), 8, training=training, seed=3, transform=with_seed)
+    for made in (dataset, rest(dataset, 2), dealt_to_two(dataset)):
+        assert made.options().autotune.enabled is False
