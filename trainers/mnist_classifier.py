@@ -6,7 +6,8 @@ Paper    LeCun et al. 1998, "Gradient-Based Learning Applied to Document
 Dataset  trainers/datasets/mnist.py   image [28, 28, 1] uint8, label [] int64, 0..9;
          in training each image is shifted, turned, stretched and sheared a little
 Network  conv    image / 255 -> conv 5x5, pool -> conv 3x3, pool -> conv 3x3
-                 -> dropout -> logits [batch, 10]; batch norm and ReLU after each conv
+                 -> dropout -> logits [batch, 10]; no conv is padded, and batch norm
+                 and ReLU come after each
          dense   image / 255 -> (dense, ReLU) x n -> logits [batch, 10]
 Loss     softmax cross-entropy on integer labels, nats per example
 Serves   serving_default   image    [batch, 28, 28, 1] uint8, dark 0 to bright 255
@@ -15,8 +16,8 @@ Serves   serving_default   image    [batch, 28, 28, 1] uint8, dark 0 to bright 2
          classify          inputs   [batch] string, tf.Examples with `image/encoded`
                         -> classes  [batch, 10] string
                            scores   [batch, 10] float32
-Measured test accuracy 99.61 %, 3.7 minutes from the command to the exported version, 2
-         CPU cores, no GPU; 99.60 % and 99.61 % with seeds 2 and 3
+Measured test accuracy 99.59 %, 3.2 minutes from the command to the exported version, 2
+         CPU cores, no GPU
 Run      make train MODEL=mnist_classifier
 """
 
@@ -169,9 +170,11 @@ def _convolutions(x: keras.KerasTensor, config: Config) -> keras.KerasTensor:
     last = len(config.filters) - 1
     for place, filters in enumerate(config.filters):
         size = 3 if place else 5
-        # Batch normalisation has its own bias.
-        x = keras.layers.Conv2D(filters, size, padding="same", use_bias=False)(x)
-        if place < last:
+        # Padding is more than twice the work, and what it looks at is empty, while
+        # there is a border at all. Batch normalisation has its own bias.
+        padding = "valid" if x.shape[1] > size else "same"
+        x = keras.layers.Conv2D(filters, size, padding=padding, use_bias=False)(x)
+        if place < last and x.shape[1] > 1:
             # First, for a quarter of the work: the same result wherever the batch norm
             # scales by a positive number, as it begins with, though not elsewhere.
             x = keras.layers.MaxPooling2D(2)(x)

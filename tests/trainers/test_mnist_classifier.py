@@ -27,9 +27,17 @@ def signatures(smoke):
 def test_conv_has_the_parameters_that_the_network_line_implies(datasets_dir):
     conv = 5 * 5 * 1 * 32 + 3 * 3 * 32 * 64 + 3 * 3 * 64 * 128
     batch_norm = 4 * (32 + 64 + 128)
-    logits = (7 * 7 * 128) * 10 + 10  # two 2x2 pools take 28 down to 7
+    # Unpadded: 28 - 4, halved, - 2, halved, - 2.
+    logits = (3 * 3 * 128) * 10 + 10
     model = mnist_classifier.make_model(Config(datasets_dir=str(datasets_dir)))
     assert model.count_params() == conv + batch_norm + logits
+
+
+def test_conv_takes_more_layers_than_the_image_can_be_halved(smoke):
+    config = dataclasses.replace(smoke, filters=(4,) * 7)
+    model = mnist_classifier.make_model(config)
+    assert model.output_shape == (None, 10)
+    assert model.layers[-3].output.shape == (None, 4)  # one pixel is left
 
 
 def test_dense_has_the_parameters_of_plain_layers(smoke):
