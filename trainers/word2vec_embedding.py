@@ -25,8 +25,8 @@ Serves   serving_default   word     [batch] string, upper or lower case
                            known    [batch] bool, whether all three are
 Measured WordSim-353 Spearman 0.422 (33 % of the pairs out of vocabulary), SimLex-999
          0.224, analogies 4.8 %, with seed 1; WordSim-353 was looked at when the
-         settings were chosen, so it is no clean test of them; 1.9 minutes, of which
-         1.5 in epochs, 2 CPU cores; neighbours as gensim's for 1,000 words
+         settings were chosen, so it is no clean test of them; 2.4 minutes, of which
+         1.8 in epochs, 2 CPU cores; neighbours as gensim's for 1,000 words
 Run      make train MODEL=word2vec_embedding
 """
 
