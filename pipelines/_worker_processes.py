@@ -179,11 +179,20 @@ def environment() -> dict[str, str]:
 
 
 def _show(source: IO[bytes], console: IO[str], log: pathlib.Path) -> None:
-    """Copies what a worker writes to the console and to its log, as it comes."""
+    """Copies what a worker writes to the console, as it comes, and to its log.
+
+    There two streams meet, so each gives whole lines: a worker writes a line and its
+    end apart.
+    """
     with source, log.open("ab", buffering=0) as copy:
+        line = b""
         while chunk := os.read(source.fileno(), 1 << 16):
-            copy.write(chunk)
+            line += chunk
+            end = max(line.rfind(b"\n"), line.rfind(b"\r")) + 1
+            copy.write(line[:end])
+            line = line[end:]
             # A console that is gone must not stop the training.
             with contextlib.suppress(OSError, ValueError):
                 console.write(chunk.decode(errors="replace"))
                 console.flush()
+        copy.write(line)

@@ -67,6 +67,19 @@ def test_what_the_first_worker_says_is_shown_and_kept(workers, capsys):
     assert sorted(workers.log(0).read_text().split()) == ["here", "there"]
 
 
+def test_lines_of_the_two_streams_are_whole_in_the_log(workers):
+    script = (
+        "import os, time; os.write(1, b'he'); time.sleep(0.2); "
+        "os.write(2, b'there\\n'); time.sleep(0.2); os.write(1, b're'); "
+        "time.sleep(0.2); os.write(2, b'at the end')"
+    )
+    start(workers, script, "")
+    workers.wait()
+    log = workers.log(0).read_text()
+    assert log.startswith("there\n")
+    assert log[6:] in ("hereat the end", "at the endhere")
+
+
 def test_one_that_fails_ends_all_and_its_error_is_shown(workers, tmp_path):
     start(workers, SLEEPS, SLEEPS, FAILS)
     with pytest.raises(
