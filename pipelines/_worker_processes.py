@@ -179,20 +179,23 @@ def environment() -> dict[str, str]:
 
 
 def _show(source: IO[bytes], console: IO[str], log: pathlib.Path) -> None:
-    """Copies what a worker writes to the console, as it comes, and to its log.
+    """Copies what a worker writes to the console and to its log, line by line.
 
-    There two streams meet, so each gives whole lines: a worker writes a line and its
-    end apart.
+    Its two streams meet there, and it writes a line and its end apart.
     """
     with source, log.open("ab", buffering=0) as copy:
-        line = b""
+        rest = b""
         while chunk := os.read(source.fileno(), 1 << 16):
-            line += chunk
-            end = max(line.rfind(b"\n"), line.rfind(b"\r")) + 1
-            copy.write(line[:end])
-            line = line[end:]
-            # A console that is gone must not stop the training.
-            with contextlib.suppress(OSError, ValueError):
-                console.write(chunk.decode(errors="replace"))
-                console.flush()
-        copy.write(line)
+            rest += chunk
+            end = max(rest.rfind(b"\n"), rest.rfind(b"\r")) + 1
+            _write(rest[:end], console, copy)
+            rest = rest[end:]
+        _write(rest, console, copy)
+
+
+def _write(text: bytes, console: IO[str], log: IO[bytes]) -> None:
+    log.write(text)
+    # A console that is gone must not stop the training.
+    with contextlib.suppress(OSError, ValueError):
+        console.write(text.decode(errors="replace"))
+        console.flush()
