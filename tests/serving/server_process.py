@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -51,29 +52,31 @@ class Process:
     """A server process, and clients of it."""
 
     def __init__(self, *arguments):
+        # Not a pipe: once that is full, whoever logs waits for a reader.
+        self._log = tempfile.TemporaryFile("w+")
         self.popen = subprocess.Popen(
             [sys.executable, "-m", "serving", *arguments],
             cwd=ROOT,
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._log,
             text=True,
         )
+        self.stderr, self.channel = "", None
         watchdog = threading.Timer(180, self.popen.kill)
         watchdog.start()
         line = self.popen.stdout.readline()
         watchdog.cancel()
         match = LINE.fullmatch(line)
         if not match:
-            self.popen.kill()
-        assert match, (line, self.popen.communicate(timeout=30))
+            self.end(signal.SIGKILL)
+        assert match, (line, self.stderr)
         self.port, self.rest_port, models = match.groups()
         self.models = models.split(", ")
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}")
         self.predict = prediction_service_pb2_grpc.PredictionServiceStub(
             self.channel
         ).Predict
-        self.stderr = ""
 
     def health(self, service=""):
         stub = health_pb2_grpc.HealthStub(self.channel)
@@ -102,8 +105,13 @@ class Process:
         """Sends a signal, and returns the exit code."""
         if self.popen.poll() is None:
             self.popen.send_signal(number)
-        _, self.stderr = self.popen.communicate(timeout=30)
-        self.channel.close()
+        self.popen.communicate(timeout=30)
+        if not self._log.closed:
+            with self._log:
+                self._log.seek(0)
+                self.stderr = self._log.read()
+        if self.channel is not None:
+            self.channel.close()
         return self.popen.returncode
 
 

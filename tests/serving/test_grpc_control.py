@@ -11,7 +11,7 @@ from google.protobuf import descriptor_pool, json_format, message_factory
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
-from server_process import digits_request, publish, serving
+from server_process import digits_request, publish, serving, soon
 
 from serving import profiler_protos
 from serving.profiler_service import ProfilerService
@@ -57,6 +57,27 @@ def profile(channel, milliseconds, session="s", **options):
     request.opts.duration_ms = milliseconds
     request.opts.host_tracer_level = 2
     return call.future(request, timeout=60, **options)
+
+
+def long_trace(channel, session):
+    """A trace that has begun, and does not end by itself."""
+    trace = profile(channel, 50_000, session)
+
+    def has_begun():
+        nonlocal trace
+        if profile(channel, 1).code() != grpc.StatusCode.ALREADY_EXISTS:
+            return False
+        # It may be this one that was refused, for the sake of the short one.
+        try:
+            refused = trace.exception(0.2)
+        except grpc.FutureTimeoutError:
+            return True
+        assert refused.code() == grpc.StatusCode.ALREADY_EXISTS
+        trace = profile(channel, 50_000, session)
+        return False
+
+    soon(has_begun, 60)
+    return trace
 
 
 def terminate(channel, session):
@@ -134,13 +155,7 @@ def test_tensorflows_own_client_writes_a_trace_while_requests_are_answered(
 
 def test_a_trace_ends_early_when_told_and_only_one_is_made_at_a_time(profiled):
     channel = profiled.channel
-    first = profile(channel, 50_000, "first")
-    while True:
-        # The first may not have begun yet: this one is short, and is tried again.
-        second = profile(channel, 1, "second")
-        if second.code() == grpc.StatusCode.ALREADY_EXISTS:
-            break
-        assert second.code() == grpc.StatusCode.OK
+    first = long_trace(channel, "first")
     terminate(channel, "another")
     terminate(channel, "first")
     response = first.result(30)
@@ -149,12 +164,9 @@ def test_a_trace_ends_early_when_told_and_only_one_is_made_at_a_time(profiled):
 
 
 def test_a_caller_that_goes_away_leaves_the_profiler_free(server):
-    gone = profile(server.channel, 50_000, "gone")
-    while profile(server.channel, 1).code() != grpc.StatusCode.ALREADY_EXISTS:
-        pass
+    gone = long_trace(server.channel, "gone")
     gone.cancel()
-    while (code := profile(server.channel, 1).code()) != grpc.StatusCode.OK:
-        assert code == grpc.StatusCode.ALREADY_EXISTS
+    soon(lambda: profile(server.channel, 1).code() == grpc.StatusCode.OK, 60)
 
 
 def test_a_caller_that_goes_away_while_the_profiler_begins_leaves_it_free(
