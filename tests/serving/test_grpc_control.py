@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import pathlib
 import threading
 
@@ -65,16 +66,15 @@ def long_trace(channel, session):
 
     def has_begun():
         nonlocal trace
-        if profile(channel, 1).code() != grpc.StatusCode.ALREADY_EXISTS:
+        other = profile(channel, 1).code() == grpc.StatusCode.ALREADY_EXISTS
+        if other and not trace.done():
+            # Refused for the sake of a short one, it would tell so soon.
+            with contextlib.suppress(grpc.FutureTimeoutError):
+                trace.exception(0.2)
+        if trace.done():
+            trace = profile(channel, 50_000, session)
             return False
-        # It may be this one that was refused, for the sake of the short one.
-        try:
-            refused = trace.exception(0.2)
-        except grpc.FutureTimeoutError:
-            return True
-        assert refused.code() == grpc.StatusCode.ALREADY_EXISTS
-        trace = profile(channel, 50_000, session)
-        return False
+        return other
 
     soon(has_begun, 60)
     return trace
