@@ -36,11 +36,12 @@ worker() {
 }
 export -f worker
 
+# Before the start, which a signal may follow at once.
+trap 'kill -TERM $(jobs -p)' TERM
 # Tasks that end are followed by the others: those may still be writing the checkpoint.
 srun --distribution=block --kill-on-bad-exit=0 --wait=120 \
   bash -c 'worker "$@"' worker "$@" &
 step=$!
-trap 'kill -TERM "$step"' TERM
 # A signal ends `wait`, and not the step.
 while kill -0 "$step" 2>/dev/null; do wait "$step"; done
 wait "$step"

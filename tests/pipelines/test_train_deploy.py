@@ -70,7 +70,11 @@ def run(command, env, code=0):
 
 
 def ended_by_sigterm(command, env):
-    """The exit code of a command that is terminated once a worker runs."""
+    """The exit code of a command that is terminated as soon as a worker runs."""
+    # A shell slower than its worker finds out what must not come after the start of it.
+    slowly = pathlib.Path(env["TOLD"]) / "slowly.sh"
+    slowly.write_text("unset BASH_ENV; trap 'sleep 0.2' DEBUG\n")
+    env = env | {"BASH_ENV": str(slowly)}
     process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGTERM)

@@ -62,8 +62,11 @@ def quick_batches():
     return tf.data.Dataset.from_tensors(data).repeat(STEPS)
 
 
-def train(flavour, batches, logs, epochs=2, **compiled):
-    """Trains one weight, with the meters; returns the first of them."""
+def train(flavour, batches, logs, epochs=2, busy_s=0.0, **compiled):
+    """Trains one weight, with the meters; returns the first of them.
+
+    Whoever is busy that long after each step does not wait for input meanwhile.
+    """
 
     class Model(flavour.Model):
         def train_step(self, data):
@@ -73,11 +76,14 @@ def train(flavour, batches, logs, epochs=2, **compiled):
     model = Model(inputs, flavour.layers.Dense(1)(inputs))
     model.compile(flavour.optimizers.SGD(CONFIG.learning_rate), "mse", **compiled)
     meters = _meters.make_meters(flavour, CONFIG, logs)
+    busy = flavour.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: time.sleep(busy_s)
+    )
     model.fit(
         batches,
         epochs=epochs,
         steps_per_epoch=STEPS,
-        callbacks=meters,
+        callbacks=[*meters, busy],
         verbose=0,
         shuffle=False,
     )
@@ -105,7 +111,7 @@ def test_the_wait_for_slow_input_is_measured(name, tmp_path):
 def test_input_that_lies_ready_costs_a_small_part_and_all_scalars_are_told(
     name, tmp_path
 ):
-    meter = train(FLAVOURS[name], quick_batches().repeat(), tmp_path)
+    meter = train(FLAVOURS[name], quick_batches().repeat(), tmp_path, busy_s=SECONDS)
     assert 0 <= meter.input_wait < 0.5
     told = scalars(tmp_path / "steps")
     assert set(told) == {
