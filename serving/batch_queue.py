@@ -9,10 +9,10 @@ import collections
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol, cast
+from typing import Protocol
 
 from serving.batch_axis import Arrays
-from serving.batch_run import LoopAnswer, Result, Task, run_tasks
+from serving.batch_run import Result, Task, run_tasks
 from serving.batching_options import BatchingOptions
 from serving.errors import InvalidRequestError, UnavailableError
 from serving.run_threads import RunThreads
@@ -102,6 +102,8 @@ class BatchQueue:
         with self._lock:
             self._waiting.append(task)
             self._waiting_rows += self._counted_rows(task)
+            if self._in_line:
+                return False
         return self._start(wake=False)
 
     def run_next(self) -> None:
@@ -112,8 +114,7 @@ class BatchQueue:
             self._in_line = False
             first = self._waiting[0] if self._waiting else None
         if first is not None and self._options.batch_timeout_s:
-            loop = cast("asyncio.Future[Arrays]", first.answer).get_loop()
-            _on_loop(loop, self._start)
+            _on_loop(first.answer.get_loop(), self._start)
         elif first is not None:
             self._start()
         if not tasks:
@@ -181,18 +182,21 @@ class BatchQueue:
             )
 
     def _refuse_if_full(self) -> None:
-        limit = self._options.max_enqueued_batches
-        batches = self._waiting_batches()
-        if batches >= limit:
-            with self._lock:
-                self._drop_those_gone(time.monotonic())
+        if not self._is_full():
+            return
+        with self._lock:
+            self._drop_those_gone(time.monotonic())
+        if self._is_full():
             batches = self._waiting_batches()
-        if batches >= limit:
+            limit = self._options.max_enqueued_batches
             raise UnavailableError(
                 "The batch scheduling queue to which this task was submitted is full; "
                 f"currently {batches} batches enqueued and max_enqueued_batches "
                 f"is {limit}"
             )
+
+    def _is_full(self) -> bool:
+        return self._waiting_batches() >= self._options.max_enqueued_batches
 
     def _waiting_batches(self) -> int:
         return -(-self._waiting_rows // self._options.max_batch_size)
@@ -220,17 +224,15 @@ def _is_gone(task: Task, now: float) -> bool:
 
 def _answer(tasks: Sequence[Task], results: Sequence[Result]) -> None:
     """Hands results over: those of an event loop all at once, in its own thread."""
-    on_loops = collections.defaultdict[asyncio.AbstractEventLoop, list[int]](list)
-    for place, task in enumerate(tasks):
-        if isinstance(task.answer, LoopAnswer):
-            on_loops[task.answer.get_loop()].append(place)
-    for loop, places in on_loops.items():
-        _on_loop(loop, _settle, [(tasks[place], results[place]) for place in places])
-    _settle(
-        (task, result)
-        for task, result in zip(tasks, results, strict=True)
-        if not isinstance(task.answer, LoopAnswer)
-    )
+    here: list[tuple[Task, Result]] = []
+    on_loops: dict[asyncio.AbstractEventLoop, list[tuple[Task, Result]]] = {}
+    for task, result in zip(tasks, results, strict=True):
+        loop = task.answer.get_loop()
+        answers = here if loop is None else on_loops.setdefault(loop, [])
+        answers.append((task, result))
+    for loop, answers in on_loops.items():
+        _on_loop(loop, _settle, answers)
+    _settle(here)
 
 
 def _settle(answers: Iterable[tuple[Task, Result]]) -> None:
@@ -244,8 +246,10 @@ def _settle(answers: Iterable[tuple[Task, Result]]) -> None:
 
 
 def _on_loop(
-    loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: object
+    loop: asyncio.AbstractEventLoop | None,
+    function: Callable[..., object],
+    *args: object,
 ) -> None:
     """Has an event loop call something, unless the server has ended it."""
-    if not loop.is_closed():
+    if loop is not None and not loop.is_closed():
         loop.call_soon_threadsafe(function, *args)

@@ -1,6 +1,5 @@
 """One batch: the requests that share it, joined, run and taken apart again."""
 
-import abc
 import asyncio
 import bisect
 import dataclasses
@@ -23,6 +22,10 @@ Result: TypeAlias = Arrays | Exception
 class Answer(Protocol):
     """Who waits for a task: a future of an event loop, or what any thread may call."""
 
+    def get_loop(self) -> asyncio.AbstractEventLoop | None:
+        """Returns the event loop whose thread alone may call it; None for any."""
+        ...
+
     def done(self) -> bool:
         """Whether it is answered, or waits no longer."""
         ...
@@ -34,19 +37,6 @@ class Answer(Protocol):
     def set_exception(self, exception: Exception, /) -> None:
         """Takes what went wrong."""
         ...
-
-
-class LoopAnswer(abc.ABC):
-    """An `Answer` that only the thread of its event loop may call."""
-
-    __slots__ = ()
-
-    @abc.abstractmethod
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        """Returns the event loop."""
-
-
-LoopAnswer.register(asyncio.Future)
 
 
 @dataclasses.dataclass(slots=True, eq=False)

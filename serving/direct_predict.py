@@ -91,9 +91,9 @@ class DirectPredict:
         if loaded is not checked.loaded:
             self.embedded.versions.release(version)
             return self._parse(call_id, data, timeout_s, sink)
-        call = DirectCall(self, sink, call_id, data, version, checked)
-        call.prepare(inputs, now, timeout_s)
-        return call
+        return DirectCall(
+            self, sink, call_id, data, version, checked, inputs, now, timeout_s
+        )
 
     def _parse(
         self, call_id: int, data: bytes, timeout_s: float | None, sink: Sink
@@ -121,8 +121,9 @@ class DirectPredict:
                 checked = Checked(
                     spec, output_filter, loaded, name, batcher, shapes, rows
                 )
-                call = DirectCall(self, sink, call_id, data, version, checked)
-                call.prepare(inputs_, now, timeout_s)
+                call = DirectCall(
+                    self, sink, call_id, data, version, checked, inputs_, now, timeout_s
+                )
                 self._templates.add(data, request, inputs_, checked)
         except ServingError:
             pass  # It comes again, and is told, on the event loop.
@@ -148,10 +149,6 @@ class DirectCall:
         "_version",
     )
 
-    _deadline: float | None
-    _since: float
-    _task: Task | None
-
     def __init__(
         self,
         direct: DirectPredict,
@@ -160,8 +157,23 @@ class DirectCall:
         data: bytes,
         version: Version[LoadedVersion],
         checked: Checked,
+        inputs: Arrays,
+        now: float,
+        timeout_s: float | None,
     ) -> None:
-        """Makes a call, which is to be prepared."""
+        """Makes a call, which is to be started.
+
+        Args:
+            direct: Has what all calls share.
+            sink: Where the answer goes.
+            call_id: What the sink knows it by.
+            data: The request's bytes.
+            version: What is asked; released at the end.
+            checked: What is known of the request.
+            inputs: Alias to array, as `Batcher` takes them.
+            now: Time of the monotonic clock at which it came.
+            timeout_s: Seconds after which nobody waits, or None.
+        """
         self._direct = direct
         self._sink = sink
         self._call_id = call_id
@@ -169,13 +181,11 @@ class DirectCall:
         self._version = version
         self._checked = checked
         self._once = threading.Lock()
-
-    def prepare(self, inputs: Arrays, now: float, timeout_s: float | None) -> None:
-        """Takes the inputs, and the time that it came and has."""
-        rows, shapes = self._checked.rows, self._checked.shapes
         self._since = now
         self._deadline = None if timeout_s is None else now + timeout_s
-        self._task = Task(inputs, rows, shapes, self, self._deadline, now)
+        self._task: Task | None = Task(
+            inputs, checked.rows, checked.shapes, self, self._deadline, now
+        )
 
     def start(self) -> None:
         """Gets into the queue; the caller is about to help to run it."""
@@ -192,6 +202,9 @@ class DirectCall:
             return
         queue.put(task)
 
+    def get_loop(self) -> None:
+        """Any thread may call it."""
+
     def done(self) -> bool:
         """Whether it has ended."""
         return self._once.locked()
@@ -199,29 +212,27 @@ class DirectCall:
     def set_result(self, result: Arrays, /) -> None:
         """Sends the outputs."""
         if self._is_first():
-            self._end(functools.partial(self._answer, result))
+            self._end(self._answer, result)
 
     def set_exception(self, exception: Exception, /) -> None:
         """Sends what went wrong."""
         if self._is_first():
-            self._end(functools.partial(self._refuse, exception))
+            self._end(self._refuse, exception)
 
     def cancel(self) -> None:
         """Takes note that the client has gone, or its time is up."""
         if self._is_first():
             late = self._deadline is not None and time.monotonic() >= self._deadline
             status = "DEADLINE_EXCEEDED" if late else "CANCELLED"
-            self._end(
-                lambda: self._direct.metrics.ended(self._checked.spec.name, status)
-            )
+            self._end(self._direct.metrics.ended, self._checked.spec.name, status)
 
     def _is_first(self) -> bool:
         return self._once.acquire(blocking=False)
 
-    def _end(self, tell: Callable[[], None]) -> None:
+    def _end(self, tell: Callable[..., None], *what: object) -> None:
         """Tells how it ended, and lets go of the version."""
         try:
-            tell()
+            tell(*what)
         except Exception as error:
             self._refuse(error)
         finally:

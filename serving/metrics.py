@@ -115,6 +115,14 @@ class Distribution:
             self._counts[place] += 1
             self._total += value
 
+    def observe_all(self, values: Sequence[float]) -> None:
+        """Counts several values at once."""
+        places = [bisect.bisect_left(self._bounds, value) for value in values]
+        with self._lock:
+            for place in places:
+                self._counts[place] += 1
+            self._total += sum(values)
+
     def read(self) -> tuple[list[int], float]:
         """Returns how many values lay at or below each bound, all last; and the sum."""
         with self._lock:

@@ -14,15 +14,17 @@ from savedmodels.protos import predict_pb2, tensor_pb2
 from serving import tensor_codec
 from serving.wire_format import varint
 
-_FLOAT, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
-_INT64 = np.dtype(np.int64)
 # Field of TensorProto that holds the values, by dtype; its wire type is 2, as of all
-# that are made of bytes.
-_PACKED = {_FLOAT: 5, _DOUBLE: 6, _INT64: 10}
+# that are made of bytes. Protobuf's bytes are little-endian on every machine.
+_VARINTS = 10
+_PACKED = (
+    {np.dtype("<f4"): 5, np.dtype("<f8"): 6, np.dtype("<i8"): _VARINTS}
+    if sys.byteorder == "little"
+    else {}
+)
 _CONTENT = 4
 _KEY, _VALUE = b"\x0a", b"\x12"  # of an entry of a map
 _OUTPUTS = b"\x0a"
-_IS_LITTLE = sys.byteorder == "little"
 
 
 def serialized(
@@ -47,28 +49,29 @@ def serialized(
     """
     parts = [_spec(model, version, signature_name)]
     for alias, array in outputs.items():
-        values = _values(array, as_content)
-        if values is None:
+        packed = _packed(array, as_content)
+        if packed is None:
             proto = tensor_codec.encode(array, as_content=as_content)
-            head, values = b"", proto.SerializeToString()
+            values = proto.SerializeToString()
+            parts.append(_entry_head(alias, len(values)))
         else:
-            field = _CONTENT if as_content else _PACKED[array.dtype]
-            head = _tensor_head(array.dtype, array.shape, field, len(values))
-        size = len(head) + len(values)
-        parts += [_entry_head(alias, size), head, values]
+            field, values = packed
+            parts.append(_head(alias, array.dtype, array.shape, field, len(values)))
+        parts.append(values)
     return b"".join(parts)
 
 
-def _values(array: np.ndarray, as_content: bool) -> bytes | None:
-    """The bytes of an array's values in their field; None if protobuf must do it."""
-    if not _IS_LITTLE or array.dtype not in _PACKED or not array.size:
+def _packed(array: np.ndarray, as_content: bool) -> tuple[int, bytes] | None:
+    """The field of an array's values, and its bytes; None if protobuf must do it."""
+    field = _PACKED.get(array.dtype)
+    if field is None or not array.size:
         return None
-    if as_content or array.dtype != _INT64:
-        return array.tobytes()
+    if as_content or field != _VARINTS:
+        return _CONTENT if as_content else field, array.tobytes()
     numbers = array.reshape(-1).tolist()
     # Such numbers, as of classes, are one byte each.
     if min(numbers) >= 0 and max(numbers) < 0x80:
-        return bytes(numbers)
+        return field, bytes(numbers)
     return None
 
 
@@ -82,6 +85,14 @@ def _spec(model: str, version: int, signature_name: str) -> bytes:
 
 
 @functools.lru_cache(maxsize=1024)
+def _head(
+    alias: str, dtype: np.dtype, shape: tuple[int, ...], field: int, size: int
+) -> bytes:
+    """What stands before the values of an output."""
+    head = _tensor_head(dtype, shape, field, size)
+    return _entry_head(alias, len(head) + size) + head
+
+
 def _tensor_head(
     dtype: np.dtype, shape: tuple[int, ...], field: int, size: int
 ) -> bytes:
@@ -93,7 +104,6 @@ def _tensor_head(
     return head + bytes([field << 3 | 2]) + varint(size)
 
 
-@functools.lru_cache(maxsize=1024)
 def _entry_head(alias: str, size: int) -> bytes:
     """What stands before the TensorProto in an entry of `outputs`."""
     name = alias.encode()

@@ -22,7 +22,7 @@ from serving import (
 )
 from serving.batch_axis import Arrays, Shapes
 from serving.batch_queue import BatchQueue
-from serving.batch_run import LoopAnswer, Task
+from serving.batch_run import Task
 from serving.embedded import EmbeddedPredictor
 from serving.errors import DeadlineExceededError, ServingError, UnavailableError
 from serving.loaded_version import LoadedVersion
@@ -129,8 +129,8 @@ class RestDirect:
         return call
 
 
-class RestCall(LoopAnswer):
-    """One call. Ends once, whoever is the first."""
+class RestCall:
+    """One call. Implements `batch_run.Answer`; ends once, whoever is the first."""
 
     __slots__ = (
         "_connection",

@@ -180,7 +180,9 @@ def select(
     outputs: Mapping[str, np.ndarray], output_filter: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """Returns the outputs asked for, or all where none is named."""
-    return {alias: outputs[alias] for alias in output_filter or outputs}
+    if not output_filter:
+        return dict(outputs)
+    return {alias: outputs[alias] for alias in output_filter}
 
 
 def check_shapes(signature: SignatureInfo, inputs: Mapping[str, np.ndarray]) -> None:

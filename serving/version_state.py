@@ -125,6 +125,19 @@ class Model(Generic[T]):
         found = [v for v in self.versions.values() if v.state == AVAILABLE]
         return sorted(found, key=lambda version: -version.number)
 
+    def answering(self, number: int | None = None) -> Version[T] | None:
+        """The version that answers by this number, or the newest; None for none."""
+        if number is not None:
+            found = self.versions.get(number)
+            return found if found and found.state == AVAILABLE else None
+        newest = None
+        for version in self.versions.values():  # for each call: no list is sorted
+            if version.state == AVAILABLE and (
+                newest is None or version.number > newest.number
+            ):
+                newest = version
+        return newest
+
     def is_over(self) -> bool:
         """Whether nothing of it is on disk or loaded any more."""
         return not self.on_disk and all(v.state == END for v in self.versions.values())

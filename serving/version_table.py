@@ -130,9 +130,8 @@ class VersionTable(Generic[T]):
 
     def _find(self, name: str, number: int | None) -> Version[T]:
         model = self.models.get(name)
-        available = model.available() if model else []
-        for version in available:
-            if number is None or version.number == number:
-                return version
+        found = model.answering(number) if model else None
+        if found is not None:
+            return found
         wanted = f"Latest({name})" if number is None else f"Specific({name}, {number})"
         raise ServableNotFoundError(f"Servable not found for request: {wanted}")
