@@ -1,21 +1,25 @@
 """Requests that wait at the same time go through the graph as one batch.
 
 A batch is whatever queued up while the batches before it ran: unless a timeout is set,
-there is no timer, and a request that finds the server idle starts at once.
+there is no timer, and a request that finds the server idle starts at once. One that
+finds a short run going waits for its end; where runs are long, or many wait, they run
+at the same time.
 """
 
 import asyncio
 import collections
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from serving import batch_answers
 from serving.batch_axis import Arrays
-from serving.batch_run import Result, Task, run_tasks
+from serving.batch_run import Task, run_tasks
 from serving.batching_options import BatchingOptions
 from serving.errors import InvalidRequestError, UnavailableError
 from serving.run_threads import RunThreads
+from serving.short_runs import ShortRuns
 
 # Under overload each request that is refused would look at all that wait.
 _DROP_EVERY_S = 0.01
@@ -67,6 +71,7 @@ class BatchQueue:
         self._waiting: collections.deque[Task] = collections.deque()
         self._waiting_rows = 0
         self._in_line = False  # for a thread
+        self._runs = ShortRuns()
         self._timer: asyncio.TimerHandle | None = None
         self._next_drop = 0.0
 
@@ -112,22 +117,25 @@ class BatchQueue:
         with self._lock:
             tasks = self._take(now)
             self._in_line = False
-            first = self._waiting[0] if self._waiting else None
-        if first is not None and self._options.batch_timeout_s:
-            _on_loop(first.answer.get_loop(), self._start)
-        elif first is not None:
-            self._start()
+            if tasks:
+                self._runs.began()
+        self._start_rest()
         if not tasks:
             return
-        if self._observer is not None:
-            self._observer.started(tasks, now)
-        sizes = self._options.allowed_batch_sizes
-        _answer(tasks, run_tasks(self._run, tasks, sizes))
+        try:
+            if self._observer is not None:
+                self._observer.started(tasks, now)
+            results = run_tasks(self._run, tasks, self._options.allowed_batch_sizes)
+        finally:
+            with self._lock:
+                self._runs.ended(tasks[0].run_s)
+            self._start_rest()
+        batch_answers.hand_over(tasks, results)
 
     def _start(self, *, wake: bool = True) -> bool:
         """Gets in line if something is to run; else the timer looks again."""
         with self._lock:
-            if not self._waiting or self._in_line:
+            if not self._waiting or self._in_line or self._waits_for_run():
                 return False
             wait_s = self._wait_s(time.monotonic())
             self._in_line = wait_s <= 0
@@ -137,6 +145,21 @@ class BatchQueue:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(wait_s, self._on_timer)
         return wait_s <= 0
+
+    def _start_rest(self) -> None:
+        """Gets in line for what still waits; in any thread."""
+        with self._lock:
+            first = self._waiting[0] if self._waiting else None
+        if first is not None and self._options.batch_timeout_s:
+            batch_answers.call_on(first.answer.get_loop(), self._start)
+        elif first is not None:
+            self._start()
+
+    def _waits_for_run(self) -> bool:
+        """Whether the next batch does; one that shares no run has nothing to gain."""
+        if self._options.batch_timeout_s or self._waiting[0].shapes is None:
+            return False
+        return self._runs.are_worth_waiting_for(self._waiting_rows)
 
     def _on_timer(self) -> None:
         self._timer = None
@@ -220,36 +243,3 @@ class BatchQueue:
 
 def _is_gone(task: Task, now: float) -> bool:
     return task.answer.done() or (task.deadline or now) < now
-
-
-def _answer(tasks: Sequence[Task], results: Sequence[Result]) -> None:
-    """Hands results over: those of an event loop all at once, in its own thread."""
-    here: list[tuple[Task, Result]] = []
-    on_loops: dict[asyncio.AbstractEventLoop, list[tuple[Task, Result]]] = {}
-    for task, result in zip(tasks, results, strict=True):
-        loop = task.answer.get_loop()
-        answers = here if loop is None else on_loops.setdefault(loop, [])
-        answers.append((task, result))
-    for loop, answers in on_loops.items():
-        _on_loop(loop, _settle, answers)
-    _settle(here)
-
-
-def _settle(answers: Iterable[tuple[Task, Result]]) -> None:
-    for task, result in answers:
-        if task.answer.done():
-            continue
-        if isinstance(result, Exception):
-            task.answer.set_exception(result)
-        else:
-            task.answer.set_result(result)
-
-
-def _on_loop(
-    loop: asyncio.AbstractEventLoop | None,
-    function: Callable[..., object],
-    *args: object,
-) -> None:
-    """Has an event loop call something, unless the server has ended it."""
-    if loop is not None and not loop.is_closed():
-        loop.call_soon_threadsafe(function, *args)
