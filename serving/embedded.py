@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import functools
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -259,7 +260,7 @@ class EmbeddedPredictor:
         may_batch = version.signature(name).has_free_batch_axis
         options = loaded.batching
         return Batcher(
-            lambda inputs: version.execute(name, inputs),
+            self._metrics.graph.counted(functools.partial(version.execute, name)),
             self.threads,
             options or self._options.batching,
             may_batch=may_batch and options is not None,

@@ -138,4 +138,4 @@ def _warm_up(
         metrics.warmed_up(path, error.grpc_code.name, seconds)
         raise
     if found:
-        metrics.warmed_up(path, "OK", time.perf_counter() - began)
+        metrics.warmed_up(path, "OK", time.perf_counter() - began, found)

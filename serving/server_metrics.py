@@ -10,10 +10,11 @@ counted as `(unknown)`, and of folders of versions only the newest are remembere
 import os
 import pathlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
-from serving.batch_run import Task, padded_rows
+from serving.batching_metrics import BatchCounts, BatchingMetrics
 from serving.batching_options import BatchingOptions
+from serving.graph_run_metrics import GraphRunMetrics
 from serving.metrics import (
     LATENCY_BOUNDS,
     SIZE_BOUNDS,
@@ -27,11 +28,8 @@ from serving.metrics import (
 
 UNKNOWN = "(unknown)"
 _SERVING = ":tensorflow:serving:"
-_BATCHING = f"{_SERVING}batching_session:"
 _LOADING = ":tensorflow:cc:saved_model:"
 _OWN = ":maaskit:"
-# TF Serving's bounds for the time in a queue, in microseconds.
-_QUEUING_BOUNDS = tuple(100 * 1.2**power for power in range(52))
 _MAX_PATHS = 256
 # What TF Serving calls the way that it runs SavedModels.
 _RUNTIME = "TF1"
@@ -39,7 +37,11 @@ _STATM = pathlib.Path("/proc/self/statm")
 
 
 class ServerMetrics:
-    """The counters of one server. From any thread."""
+    """The counters of one server. From any thread.
+
+    Attributes:
+        graph: Where runs are counted.
+    """
 
     def __init__(self, knows: Callable[[str], bool] = lambda name: True) -> None:
         """Begins at zero.
@@ -73,6 +75,11 @@ class ServerMetrics:
             LATENCY_BOUNDS,
             _MAX_PATHS,
         )
+        self._warmup_records = Counter(
+            f"{_SERVING}model_warmup_records_read",
+            ("model_path", "status"),
+            _MAX_PATHS,
+        )
         self._loads = Counter(
             f"{_LOADING}load_attempt_count", ("model_path", "status"), _MAX_PATHS
         )
@@ -82,7 +89,8 @@ class ServerMetrics:
         self._logged = Counter(
             f"{_SERVING}request_log_count", ("model_name", "status_code")
         )
-        self._batching = _BatchingMetrics()
+        self._batching = BatchingMetrics()
+        self.graph = GraphRunMetrics()
 
     def all(self) -> list[Metric]:
         """Returns the metrics, for `metrics.exposition`."""
@@ -93,10 +101,12 @@ class ServerMetrics:
             self._examples,
             self._all_examples,
             self._warmup,
+            self._warmup_records,
             self._loads,
             self._load_latency,
             self._logged,
             *self._batching.all(),
+            *self.graph.all(),
         ]
 
     def value(self, name: str) -> int:
@@ -154,21 +164,25 @@ class ServerMetrics:
         if seconds is not None:
             self._load_latency.add(str(path), amount=round(seconds * 1e6))
 
-    def warmed_up(self, path: pathlib.Path, status: str, seconds: float) -> None:
+    def warmed_up(
+        self, path: pathlib.Path, status: str, seconds: float, records: int = 0
+    ) -> None:
         """Counts the replay of a version's warm-up requests.
 
         Args:
             path: The version's folder.
             status: gRPC status of the replay.
             seconds: How long it took.
+            records: How many there were, where that is known.
         """
         self._warmup.observe(seconds * 1e6, str(path), status)
+        self._warmup_records.add(str(path), status, amount=records)
 
     def logged(self, model: str, status: str) -> None:
         """Counts a request that was to be logged; `status` says whether it was."""
         self._logged.add(model, status)
 
-    def of_batches(self, options: BatchingOptions) -> "BatchCounts":
+    def of_batches(self, options: BatchingOptions) -> BatchCounts:
         """Returns what is told of the queues with some options."""
         return BatchCounts(self._batching, options)
 
@@ -177,49 +191,6 @@ class ServerMetrics:
         for (model, *_), count in self._latency.counts().items():
             requests[model, "OK"] = requests.get((model, "OK"), 0) + count
         return requests
-
-
-class _BatchingMetrics:
-    """The metrics of all queues together."""
-
-    def __init__(self) -> None:
-        self.queuing = Histogram(
-            f"{_BATCHING}queuing_latency", ("thread_pool_name",), _QUEUING_BOUNDS
-        )
-        self.padding = Histogram(
-            f"{_BATCHING}padding_size", ("execution_batch_size",), SIZE_BOUNDS
-        )
-        self.input_size = Histogram(f"{_BATCHING}input_batch_size", (), SIZE_BOUNDS)
-        self.processed = Histogram(f"{_BATCHING}processed_batch_size", (), SIZE_BOUNDS)
-        # Each batch is one run, so it is counted once.
-        self.runs = Tally(f"{_BATCHING}wrapped_run_count", self.processed.counts)
-
-    def all(self) -> list[Metric]:
-        return [self.queuing, self.runs, self.padding, self.input_size, self.processed]
-
-
-class BatchCounts:
-    """Counts what passes through a queue. Implements `batcher.BatchObserver`."""
-
-    def __init__(self, metrics: _BatchingMetrics, options: BatchingOptions) -> None:
-        self._waits = metrics.queuing.of(options.thread_pool_name)
-        self._inputs = metrics.input_size.of()
-        self._processed = metrics.processed.of()
-        self._padding = metrics.padding
-        self._sizes = options.allowed_batch_sizes
-
-    def submitted(self, rows: int) -> None:
-        """Counts a request."""
-        self._inputs.observe(rows)
-
-    def started(self, tasks: Sequence[Task], now: float) -> None:
-        """Counts a batch, and how long each of its requests waited."""
-        rows = padded_rows(tasks, self._sizes)
-        self._processed.observe(rows)
-        self._waits.observe_all([(now - task.since) * 1e6 for task in tasks])
-        if self._sizes:  # without, there would be a distribution for each size
-            padding = rows - sum(task.rows for task in tasks)
-            self._padding.observe(padding, str(rows))
 
 
 def gauges(

@@ -19,7 +19,7 @@ from savedmodels.protos import (
     prediction_service_pb2_grpc,
     regression_pb2,
 )
-from serving import monitoring_config
+from serving import monitoring_config, warmup_requests
 from serving.batching_options import BatchingOptions
 from serving.errors import InvalidRequestError, ServingError
 from serving.grpc_client import GrpcClient
@@ -29,6 +29,7 @@ from serving.server_metrics import ServerMetrics
 PATH = monitoring_config.DEFAULT_PATH
 SERVING = ":tensorflow:serving:"
 BATCHING = f"{SERVING}batching_session:"
+CORE = ":tensorflow:core:"
 
 
 def numbers(rest_port, path=PATH):
@@ -129,6 +130,22 @@ def test_calls_of_both_protocols_are_counted_and_timed(ports, rise):
     assert rose[f"{BATCHING}wrapped_run_count"] == 4
     pool = 'thread_pool_name="model_server_batch_threads"'
     assert rose[f"{BATCHING}queuing_latency_count{{{pool}}}"] == 4
+
+
+def test_runs_are_counted_as_tensorflow_counts_them(ports, rise):
+    with GrpcClient(f"127.0.0.1:{ports[0]}") as client:
+        for rows in (1, 8):
+            client.predict("half_plus_two", {"x": np.ones(rows, np.float32)})
+        with pytest.raises(ServingError):
+            client.predict("half_plus_two", {"z": np.float32([1])})
+    rose = rise()
+    assert rose[f"{CORE}graph_runs"] == 2
+    assert rose[f"{CORE}graph_run_time_usecs_histogram_count"] == 2
+    total = rose[f"{CORE}graph_run_time_usecs_histogram_sum"]
+    assert 0 < rose[f"{CORE}graph_run_time_usecs"] < 60e6
+    assert rose[f"{CORE}graph_run_time_usecs"] == pytest.approx(total, abs=2)
+    assert rose[f"{CORE}graph_run_input_tensor_bytes_sum"] == 9 * 4
+    assert rose[f'{CORE}graph_run_input_tensor_bytes_bucket{{le="4"}}'] == 1
 
 
 def test_the_time_that_a_client_takes_to_send_is_not_counted(ports, rise):
@@ -268,6 +285,7 @@ def test_each_metric_is_of_the_kind_that_tf_serving_says(ports):
     assert kinds[f"{SERVING}request_count"] == "counter"
     assert kinds[f"{SERVING}request_latency"] == "histogram"
     assert kinds[f"{BATCHING}wrapped_run_count"] == "counter"
+    assert kinds[f"{CORE}graph_run_time_usecs"] == "counter"
     assert kinds[":tensorflow:cc:saved_model:load_latency"] == "counter"
     assert kinds[":maaskit:versions"] == "gauge"
 
@@ -302,6 +320,21 @@ def test_loads_warm_ups_and_failures_are_counted_where_the_file_says(
     latency = f':tensorflow:cc:saved_model:load_latency{{model_path="{path}"}}'
     assert 0 < now[latency] < 60e6
     assert now[':maaskit:versions{model_name="default",state="END"}'] == 1
+
+
+def test_warm_ups_are_timed_and_their_records_counted(tmp_path, two_signatures):
+    publish(two_signatures, tmp_path / "two", 1)
+    config = tmp_path / "monitoring.config"
+    config.write_text("prometheus_config { enable: true }")
+    with serving(
+        f"--model_base_path={tmp_path / 'two'}", f"--monitoring_config_file={config}"
+    ) as server:
+        now = numbers(server.rest_port)
+    labels = f'{{model_path="{tmp_path / "two" / "1"}",status="OK"}}'
+    records = sum(1 for _ in warmup_requests.read(two_signatures))
+    assert records > 1
+    assert now[f"{SERVING}model_warmup_records_read{labels}"] == records
+    assert now[f"{SERVING}model_warmup_latency_count{labels}"] == 1
 
 
 def test_a_reload_tells_by_how_much_it_raised_a_counter(tmp_path, digits_litert):
