@@ -38,6 +38,8 @@ class BatchingOptions:
             refused.
         num_batch_threads: Batches that run at the same time, over all models. As many
             as there are cores, and two at least: a slow model must not stop the others.
+            Of one signature short runs follow each other while few requests wait, see
+            `serving/short_runs.py`.
         batch_timeout_s: Seconds that requests wait for others to fill their batch.
         allowed_batch_sizes: Sizes that a batch is padded to, ascending; empty for none.
         pads_inputs: Whether requests of different lengths share a batch, in which the

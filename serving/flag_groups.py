@@ -300,5 +300,5 @@ def _add_how_to_run(parser: argparse.ArgumentParser) -> None:
         "--num_batch_threads",
         type=positive,
         default=defaults.num_batch_threads,
-        help="batches run at a time",
+        help="batches run at a time, at most: few requests wait for a short run",
     )
