@@ -107,7 +107,7 @@ class BatchQueue:
         with self._lock:
             self._waiting.append(task)
             self._waiting_rows += self._counted_rows(task)
-            if self._in_line:
+            if self._in_line:  # as it mostly is: without the lock a second time
                 return False
         return self._start(wake=False)
 
@@ -148,12 +148,13 @@ class BatchQueue:
 
     def _start_rest(self) -> None:
         """Gets in line for what still waits; in any thread."""
+        if not self._options.batch_timeout_s:
+            self._start()
+            return
         with self._lock:
             first = self._waiting[0] if self._waiting else None
-        if first is not None and self._options.batch_timeout_s:
+        if first is not None:
             batch_answers.call_on(first.answer.get_loop(), self._start)
-        elif first is not None:
-            self._start()
 
     def _waits_for_run(self) -> bool:
         """Whether the next batch does; one that shares no run has nothing to gain."""

@@ -33,7 +33,7 @@ class BatchingMetrics:
 
 
 class BatchCounts:
-    """Counts what passes through a queue. Implements `batcher.BatchObserver`."""
+    """Counts what passes through a queue. Implements `batch_queue.BatchObserver`."""
 
     def __init__(self, metrics: BatchingMetrics, options: BatchingOptions) -> None:
         """Makes the counter of queues with the same options.
